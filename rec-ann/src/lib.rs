@@ -1,0 +1,1 @@
+//! Nearest-neighbour search on plain slices. Nothing is here yet.

@@ -1,0 +1,1 @@
+//! Autoencoder recommenders: AutoRec, CDAE, Mult-VAE. Nothing is here yet.

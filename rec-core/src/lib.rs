@@ -1,0 +1,1 @@
+//! Model, Trainer and Loss; optimizers, checkpoints, evaluation, metrics, significance, protocol, TensorBoard, devices.

@@ -1,0 +1,1 @@
+//! Click-through-rate models: LR to BST. Nothing is here yet.

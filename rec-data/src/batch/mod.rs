@@ -1,0 +1,90 @@
+//! Batches: what a model learns from in one step. Few kinds serve every family; each brings its own way of being made.
+
+mod pairwise;
+mod prefetch;
+mod rated;
+mod user_rows;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+pub use pairwise::PairwiseBatch;
+pub use prefetch::Prefetch;
+pub use rated::RatedBatch;
+pub use user_rows::UserRowsBatch;
+
+use crate::view::TrainView;
+
+/// One kind of batch.
+pub trait Batch: Send + Sized + 'static {
+    /// Gets ready to make batches of `data`.
+    ///
+    /// # Errors
+    /// a usage problem where the data has not what this kind needs (ratings, say).
+    fn source(data: &Arc<TrainView>, options: &BatchOptions) -> Result<Arc<dyn BatchSource<Self>>>;
+}
+
+/// Makes the batches of any epoch.
+pub trait BatchSource<B>: Send + Sync {
+    /// The batches of `epoch`, in an order that depends on the seed and the epoch only.
+    fn epoch(&self, epoch: u64) -> Box<dyn EpochBatches<B>>;
+}
+
+/// The batches of one epoch.
+pub trait EpochBatches<B>: Send {
+    /// The number of batches.
+    fn len(&self) -> usize;
+
+    /// Whether there is no batch.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Batch `index`: always the same one, whoever asks and in whatever order.
+    fn batch(&self, index: usize) -> B;
+}
+
+/// How batches are made. Part of a model's config.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchOptions {
+    /// Training rows (or users) in a batch.
+    pub batch_size: usize,
+    /// Negatives drawn for each positive.
+    pub num_negatives: usize,
+    /// Exponent of the popularity in the distribution of the negatives; 0 is uniform.
+    pub negative_alpha: f64,
+    /// Seed of order and negatives.
+    pub seed: u64,
+}
+
+impl Default for BatchOptions {
+    fn default() -> Self {
+        Self { batch_size: 2048, num_negatives: 1, negative_alpha: 0.0, seed: 1 }
+    }
+}
+
+/// The rows of one epoch in random order, cut into batches.
+struct Shuffled {
+    order: Vec<u32>,
+    batch_size: usize,
+}
+
+impl Shuffled {
+    fn new(rows: usize, batch_size: usize, seed: u64, epoch: u64) -> Self {
+        let mut order: Vec<u32> = (0..rows as u32).collect();
+        crate::rng::Rng::keyed(seed, crate::rng::Stream::Shuffle, epoch, 0).shuffle(&mut order);
+        Self { order, batch_size }
+    }
+
+    fn len(&self) -> usize {
+        self.order.len().div_ceil(self.batch_size)
+    }
+
+    fn rows(&self, index: usize) -> &[u32] {
+        let start = index * self.batch_size;
+        &self.order[start..(start + self.batch_size).min(self.order.len())]
+    }
+}

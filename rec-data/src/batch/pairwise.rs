@@ -1,0 +1,149 @@
+//! (user, positive, negatives).
+
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use super::{Batch, BatchOptions, BatchSource, EpochBatches, Shuffled};
+use crate::require;
+use crate::rng::{Rng, Stream};
+use crate::sampler::Sampler;
+use crate::view::TrainView;
+
+/// Each training row once an epoch, with `num_negatives` items that the user has no training row with.
+///
+/// A user who has every item gets random items as negatives: there is no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairwiseBatch {
+    /// `[B]` users.
+    pub users: Vec<u32>,
+    /// `[B]` items that the user has.
+    pub positives: Vec<u32>,
+    /// `[B, num_negatives]` items that the user has not, row after row.
+    pub negatives: Vec<u32>,
+}
+
+struct Source {
+    data: Arc<TrainView>,
+    options: BatchOptions,
+    sampler: Arc<Sampler>,
+}
+
+struct Epoch {
+    data: Arc<TrainView>,
+    options: BatchOptions,
+    sampler: Arc<Sampler>,
+    shuffled: Shuffled,
+    epoch: u64,
+}
+
+impl Batch for PairwiseBatch {
+    fn source(data: &Arc<TrainView>, options: &BatchOptions) -> Result<Arc<dyn BatchSource<Self>>> {
+        require!(options.batch_size > 0, Usage, "`batch_size` is 0: it must be at least 1");
+        data.by_user();
+        let sampler = Arc::new(Sampler::new(options.negative_alpha, &data.popularity()));
+        Ok(Arc::new(Source { data: Arc::clone(data), options: options.clone(), sampler }))
+    }
+}
+
+impl BatchSource<PairwiseBatch> for Source {
+    fn epoch(&self, epoch: u64) -> Box<dyn EpochBatches<PairwiseBatch>> {
+        Box::new(Epoch {
+            data: Arc::clone(&self.data),
+            options: self.options.clone(),
+            sampler: Arc::clone(&self.sampler),
+            shuffled: Shuffled::new(self.data.len(), self.options.batch_size, self.options.seed, epoch),
+            epoch,
+        })
+    }
+}
+
+impl EpochBatches<PairwiseBatch> for Epoch {
+    fn len(&self) -> usize {
+        self.shuffled.len()
+    }
+
+    fn batch(&self, index: usize) -> PairwiseBatch {
+        let rows = self.shuffled.rows(index);
+        let mut negatives = Vec::with_capacity(rows.len() * self.options.num_negatives);
+        for &row in rows {
+            let user = self.data.users()[row as usize];
+            let mut rng = Rng::keyed(self.options.seed, Stream::Negatives, self.epoch, u64::from(row));
+            for _ in 0..self.options.num_negatives {
+                negatives.push(draw_negative(&self.data, &self.sampler, user, &mut rng));
+            }
+        }
+        PairwiseBatch {
+            users: rows.iter().map(|&r| self.data.users()[r as usize]).collect(),
+            positives: rows.iter().map(|&r| self.data.items()[r as usize]).collect(),
+            negatives,
+        }
+    }
+}
+
+/// An item that `user` has no training row with.
+pub(crate) fn draw_negative(data: &TrainView, sampler: &Sampler, user: u32, rng: &mut Rng) -> u32 {
+    let by_user = data.by_user();
+    if by_user.row(user as usize).len() >= data.num_items() {
+        return sampler.draw(rng);
+    }
+    // Rejection ends with probability 1, except where every drawable item is the user's: give up after so many that chance is excluded.
+    for _ in 0..1_000_000 {
+        let item = sampler.draw(rng);
+        if !by_user.contains(user as usize, item) {
+            return item;
+        }
+    }
+    sampler.draw(rng)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Interactions, Vocabulary};
+
+    fn data() -> Arc<TrainView> {
+        let users: Vec<u32> = (0..50).map(|i| i % 5).collect();
+        let items: Vec<u32> = (0..50).map(|i| (i * 7) % 20).collect();
+        Arc::new(TrainView::of_all(&Interactions {
+            users: users.into(),
+            items: items.into(),
+            user_ids: Vocabulary::numbers(5),
+            item_ids: Vocabulary::numbers(20),
+            ..Interactions::default()
+        }))
+    }
+
+    #[test]
+    fn every_row_comes_once_and_no_negative_is_a_positive() {
+        let data = data();
+        let options = BatchOptions { batch_size: 8, num_negatives: 3, ..BatchOptions::default() };
+        let epoch = PairwiseBatch::source(&data, &options).expect("has what it needs").epoch(4);
+        let mut pairs = Vec::new();
+        for i in 0..epoch.len() {
+            let batch = epoch.batch(i);
+            for (row, &user) in batch.users.iter().enumerate() {
+                pairs.push((user, batch.positives[row]));
+                for &n in &batch.negatives[row * 3..row * 3 + 3] {
+                    assert!(!data.by_user().contains(user as usize, n));
+                }
+            }
+        }
+        let mut rows: Vec<_> = data.users().iter().copied().zip(data.items().iter().copied()).collect();
+        pairs.sort_unstable();
+        rows.sort_unstable();
+        assert_eq!(pairs, rows);
+    }
+
+    #[test]
+    fn a_batch_depends_on_seed_epoch_and_index_only() {
+        let data = data();
+        let options = BatchOptions { batch_size: 8, ..BatchOptions::default() };
+        let source = PairwiseBatch::source(&data, &options).expect("has what it needs");
+        let (a, b) = (source.epoch(2), source.epoch(2));
+        let forwards: Vec<_> = (0..a.len()).map(|i| a.batch(i)).collect();
+        let backwards: Vec<_> = (0..b.len()).rev().map(|i| b.batch(i)).rev().collect();
+        assert_eq!(forwards, backwards);
+        assert_ne!(forwards[0], source.epoch(3).batch(0));
+    }
+}

@@ -1,0 +1,506 @@
+//! Views: what a model may learn from, and what an evaluator asks about. A model is given a [`TrainView`] only, and that type has no
+//! way to a held-out row.
+
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::Result;
+
+use crate::csr::Csr;
+use crate::dataset::CandidateLists;
+use crate::features::Features;
+use crate::interactions::Interactions;
+use crate::rng::{Rng, Stream};
+use crate::split::{Split, in_time};
+use crate::{Column, Vocabulary, fail, require};
+
+/// The rows that a model learns from, and what they imply.
+#[derive(Debug)]
+pub struct TrainView {
+    users: Vec<u32>,
+    items: Vec<u32>,
+    values: Option<Vec<f32>>,
+    times: Option<Vec<i64>>,
+    names: Arc<Names>,
+    by_user: OnceLock<Csr>,
+    by_item: OnceLock<Csr>,
+}
+
+/// What all views of a data set share and no split can leak: ids and side features.
+#[derive(Debug)]
+struct Names {
+    user_ids: Vocabulary,
+    item_ids: Vocabulary,
+    user_features: Features,
+    item_features: Features,
+}
+
+impl TrainView {
+    fn new(data: &Interactions, names: &Arc<Names>, rows: &[u32]) -> Self {
+        let pick = |column: &[u32]| rows.iter().map(|&r| column[r as usize]).collect();
+        Self {
+            users: pick(&data.users),
+            items: pick(&data.items),
+            values: data.values.as_deref().map(|c| rows.iter().map(|&r| c[r as usize]).collect()),
+            times: data.times.as_deref().map(|c| rows.iter().map(|&r| c[r as usize]).collect()),
+            names: Arc::clone(names),
+            by_user: OnceLock::new(),
+            by_item: OnceLock::new(),
+        }
+    }
+
+    /// A view of all rows of `data`: to train on everything, outside any protocol.
+    pub fn of_all(data: &Interactions) -> Self {
+        Self::new(data, &Names::of(data), &(0..data.len() as u32).collect::<Vec<_>>())
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    /// The number of users, those without a training row among them.
+    pub fn num_users(&self) -> usize {
+        self.names.user_ids.len()
+    }
+
+    /// The number of items, those without a training row among them.
+    pub fn num_items(&self) -> usize {
+        self.names.item_ids.len()
+    }
+
+    /// The user of each row.
+    pub fn users(&self) -> &[u32] {
+        &self.users
+    }
+
+    /// The item of each row.
+    pub fn items(&self) -> &[u32] {
+        &self.items
+    }
+
+    /// The value of each row, where the data has values.
+    pub fn values(&self) -> Option<&[f32]> {
+        self.values.as_deref()
+    }
+
+    /// The time of each row, where the data has times.
+    pub fn times(&self) -> Option<&[i64]> {
+        self.times.as_deref()
+    }
+
+    /// Users × items, each user's items rising, duplicates merged; values are the rows' values, or absent.
+    pub fn by_user(&self) -> &Csr {
+        self.by_user.get_or_init(|| {
+            Csr::from_coordinates(self.num_users(), self.num_items(), &self.users, &self.items, self.values.as_deref().unwrap_or(&[]))
+                .sorted()
+        })
+    }
+
+    /// Items × users: [`by_user`](Self::by_user) transposed.
+    pub fn by_item(&self) -> &Csr {
+        self.by_item.get_or_init(|| self.by_user().transposed())
+    }
+
+    /// How many training rows each item has.
+    pub fn popularity(&self) -> Vec<u32> {
+        let mut counts = vec![0; self.num_items()];
+        self.items.iter().for_each(|&i| counts[i as usize] += 1);
+        counts
+    }
+
+    /// Raw ids of the users.
+    pub fn user_ids(&self) -> &Vocabulary {
+        &self.names.user_ids
+    }
+
+    /// Raw ids of the items.
+    pub fn item_ids(&self) -> &Vocabulary {
+        &self.names.item_ids
+    }
+
+    /// Side features of the users.
+    pub fn user_features(&self) -> &Features {
+        &self.names.user_features
+    }
+
+    /// Side features of the items.
+    pub fn item_features(&self) -> &Features {
+        &self.names.item_features
+    }
+}
+
+impl Names {
+    fn of(data: &Interactions) -> Arc<Self> {
+        Arc::new(Self {
+            user_ids: data.user_ids.clone(),
+            item_ids: data.item_ids.clone(),
+            user_features: data.user_features.clone(),
+            item_features: data.item_features.clone(),
+        })
+    }
+}
+
+/// What is asked of a model about held-out rows.
+#[derive(Debug)]
+pub struct HeldOut {
+    /// The evaluated users: those with at least one target.
+    users: Vec<u32>,
+    histories: Csr,
+    masked: Csr,
+    targets: Csr,
+    candidates: Option<Csr>,
+    rows: RatedRows,
+}
+
+/// Held-out rows one by one, for rating metrics.
+#[derive(Debug, Default)]
+pub struct RatedRows {
+    /// The user of each row.
+    pub users: Vec<u32>,
+    /// The item of each row.
+    pub items: Vec<u32>,
+    /// The value of each row; empty where the data has none.
+    pub values: Vec<f32>,
+}
+
+impl HeldOut {
+    /// The evaluated users, rising. The rows of all matrices below are those of this list.
+    pub fn users(&self) -> &[u32] {
+        &self.users
+    }
+
+    /// What each user did before, oldest first: what a model may score the user from.
+    pub fn histories(&self) -> &Csr {
+        &self.histories
+    }
+
+    /// Items that are not recommended to the user, rising.
+    pub fn masked(&self) -> &Csr {
+        &self.masked
+    }
+
+    /// The relevant items of each user, rising, with their values as gains where the data has values.
+    pub fn targets(&self) -> &Csr {
+        &self.targets
+    }
+
+    /// Where the protocol ranks a fixed candidate list: each user's candidates, the targets among them, rising.
+    pub fn candidates(&self) -> Option<&Csr> {
+        self.candidates.as_ref()
+    }
+
+    /// All held-out rows, the irrelevant ones too, for rating metrics.
+    pub fn rows(&self) -> &RatedRows {
+        &self.rows
+    }
+
+    /// The users at `at` (places in [`users`](Self::users)), for a look at a part of them.
+    pub fn subset(&self, at: &[usize]) -> Self {
+        let pick = |m: &Csr| {
+            let (mut rows, mut columns, mut values) = (Vec::new(), Vec::new(), Vec::new());
+            for (new, &old) in at.iter().enumerate() {
+                rows.extend(std::iter::repeat_n(new as u32, m.range(old).len()));
+                columns.extend_from_slice(m.row(old));
+                values.extend_from_slice(m.row_values(old));
+            }
+            Csr::from_coordinates(at.len(), m.num_columns(), &rows, &columns, &values)
+        };
+        Self {
+            users: at.iter().map(|&i| self.users[i]).collect(),
+            histories: pick(&self.histories),
+            masked: pick(&self.masked),
+            targets: pick(&self.targets),
+            candidates: self.candidates.as_ref().map(pick),
+            rows: RatedRows::default(),
+        }
+    }
+}
+
+/// Held-out rows that pick the epoch or the hyper-parameters.
+#[derive(Debug)]
+pub struct ValidView(HeldOut);
+
+/// Held-out rows that the reported metrics are computed on.
+#[derive(Debug)]
+pub struct TestView(HeldOut);
+
+impl Deref for ValidView {
+    type Target = HeldOut;
+    fn deref(&self) -> &HeldOut {
+        &self.0
+    }
+}
+
+impl Deref for TestView {
+    type Target = HeldOut;
+    fn deref(&self) -> &HeldOut {
+        &self.0
+    }
+}
+
+/// How held-out rows become questions.
+#[derive(Clone, Debug, Default)]
+pub struct Asking {
+    /// Rows with a smaller value are not relevant (they stay rating rows).
+    pub relevant_at_least: Option<f32>,
+    /// Which items are not recommended.
+    pub mask: Mask,
+    /// Which items are ranked.
+    pub candidates: Candidates,
+    /// Whether held-out rows of users or items without a training row are dropped.
+    pub drop_cold: bool,
+}
+
+/// Which items are not recommended to a user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mask {
+    /// All items of the user's history.
+    #[default]
+    Seen,
+    /// The items of the history that were relevant (value at least the threshold): the others may be recommended.
+    SeenRelevant,
+    /// Nothing: an item may be recommended again.
+    Nothing,
+}
+
+/// Which items are ranked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Candidates {
+    /// All items.
+    #[default]
+    All,
+    /// Items with at least one training row.
+    TrainItems,
+    /// The lists that the data was published with, as sets, the targets added.
+    Published,
+    /// `n` items drawn for each user, none that the user ever had, the targets added; drawn once by the seed.
+    Sampled {
+        /// How many.
+        n: usize,
+        /// 0 draws uniformly, 1 in proportion to training popularity.
+        popularity_percent: u32,
+    },
+}
+
+/// The views of one split.
+#[derive(Debug)]
+pub struct Views {
+    /// Learned from while the epoch is picked.
+    pub train: Arc<TrainView>,
+    /// Picks the epoch; absent where the split has no validation part.
+    pub valid: Option<ValidView>,
+    /// Reported.
+    pub test: TestView,
+    /// Train and valid together: for a last training with the picked epoch.
+    pub all_of_train: Arc<TrainView>,
+}
+
+/// Makes the views of `split`.
+///
+/// # Errors
+/// a usage problem where the candidates or the mask need what the data has not.
+pub fn views(data: &Interactions, published: Option<&CandidateLists>, split: &Split, asking: &Asking, seed: u64) -> Result<Views> {
+    let names = Names::of(data);
+    let train = Arc::new(TrainView::new(data, &names, &split.train));
+    let (all_rows, all_of_train) = if split.valid.is_empty() {
+        (split.train.clone(), Arc::clone(&train))
+    } else {
+        let mut rows = [&split.train[..], &split.valid].concat();
+        rows.sort_unstable();
+        let view = Arc::new(TrainView::new(data, &names, &rows));
+        (rows, view)
+    };
+    let valid = if split.valid.is_empty() {
+        None
+    } else {
+        // Published candidate lists belong to the test rows: validation ranks all items there.
+        let asking = match asking.candidates {
+            Candidates::Published => Asking { candidates: Candidates::All, ..asking.clone() },
+            _ => asking.clone(),
+        };
+        let rows = Rows { history: &split.train, context: &[], held: &split.valid };
+        Some(ValidView(held_out(data, None, &rows, &asking, &train, seed ^ 1)?))
+    };
+    let rows = Rows { history: &all_rows, context: &split.context, held: &split.test };
+    let test = TestView(held_out(data, published, &rows, asking, &all_of_train, seed)?);
+    Ok(Views { train, valid, test, all_of_train })
+}
+
+/// Row numbers that a question is made of.
+struct Rows<'a> {
+    history: &'a [u32],
+    context: &'a [u32],
+    held: &'a [u32],
+}
+
+fn held_out(
+    data: &Interactions,
+    published: Option<&CandidateLists>,
+    rows: &Rows,
+    asking: &Asking,
+    train: &TrainView,
+    seed: u64,
+) -> Result<HeldOut> {
+    let threshold = asking.relevant_at_least;
+    require!(threshold.is_none() || data.values.is_some(), Usage, "a relevance threshold needs ratings, and this data has none");
+    let value = |r: u32| data.values.as_deref().map_or(1.0, |v| v[r as usize]);
+    let relevant = |r: u32| threshold.is_none_or(|t| value(r) >= t);
+    let popularity = train.popularity();
+    let known_user = |u: u32| !train.by_user().row(u as usize).is_empty();
+    let held: Vec<u32> = rows
+        .held
+        .iter()
+        .copied()
+        .filter(|&r| !asking.drop_cold || (known_user(data.users[r as usize]) && popularity[data.items[r as usize] as usize] > 0))
+        .collect();
+
+    let mut place = vec![u32::MAX; data.num_users()];
+    let mut users: Vec<u32> = held.iter().filter(|&&r| relevant(r)).map(|&r| data.users[r as usize]).collect();
+    users.sort_unstable();
+    users.dedup();
+    users.iter().enumerate().for_each(|(at, &u)| place[u as usize] = at as u32);
+    let matrix = |rows: &mut dyn Iterator<Item = u32>, with_values: bool| {
+        let (mut at, mut items, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        for r in rows {
+            let p = place[data.users[r as usize] as usize];
+            if p != u32::MAX {
+                at.push(p);
+                items.push(data.items[r as usize]);
+                if with_values {
+                    values.push(value(r));
+                }
+            }
+        }
+        Csr::from_coordinates(users.len(), data.num_items(), &at, &items, &values)
+    };
+    let mut past = [rows.history, rows.context].concat();
+    past.sort_unstable();
+    let past = in_time(data, past);
+    let histories = matrix(&mut past.iter().copied(), false);
+    let masked = match asking.mask {
+        Mask::Seen => histories.sorted(),
+        Mask::SeenRelevant => matrix(&mut past.iter().copied().filter(|&r| relevant(r)), false).sorted(),
+        Mask::Nothing => Csr::from_rows(data.num_items(), vec![[]; users.len()]),
+    };
+    let targets = keep_last(&matrix(&mut held.iter().copied().filter(|&r| relevant(r)), data.values.is_some()));
+    let candidates = match &asking.candidates {
+        Candidates::All => None,
+        Candidates::TrainItems => {
+            let known: Vec<u32> = (0..data.num_items() as u32).filter(|&i| popularity[i as usize] > 0).collect();
+            Some(Csr::from_rows(data.num_items(), vec![known; users.len()]))
+        }
+        Candidates::Published => {
+            let Some(lists) = published else { fail!(Usage, "this data was published without candidate lists: rank `all` items instead") };
+            Some(with_targets(&targets, users.iter().map(|&u| lists.of(u))))
+        }
+        Candidates::Sampled { n, popularity_percent } => {
+            let sampler = crate::sampler::Sampler::new(*popularity_percent as f64 / 100.0, &popularity);
+            let drawn = draw_candidates(&users, &masked, &targets, *n, &sampler, seed, data)?;
+            Some(with_targets(&targets, drawn.iter().map(Vec::as_slice)))
+        }
+    };
+    let rows = RatedRows {
+        users: held.iter().map(|&r| data.users[r as usize]).collect(),
+        items: held.iter().map(|&r| data.items[r as usize]).collect(),
+        values: data.values.as_deref().map(|v| held.iter().map(|&r| v[r as usize]).collect()).unwrap_or_default(),
+    };
+    Ok(HeldOut { users, histories, masked, targets, candidates, rows })
+}
+
+/// Each row by rising column; of equal columns the last one's value.
+fn keep_last(m: &Csr) -> Csr {
+    let (mut rows, mut columns, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    for row in 0..m.num_rows() {
+        let mut entries: Vec<(u32, f32)> =
+            m.row(row).iter().enumerate().map(|(i, &c)| (c, m.row_values(row).get(i).copied().unwrap_or(1.0))).collect();
+        entries.sort_by_key(|e| e.0);
+        for (i, &(column, value)) in entries.iter().enumerate() {
+            if entries.get(i + 1).is_none_or(|next| next.0 != column) {
+                rows.push(row as u32);
+                columns.push(column);
+                values.push(value);
+            }
+        }
+    }
+    let values = if m.values().is_empty() { Vec::new() } else { values };
+    Csr::from_coordinates(m.num_rows(), m.num_columns(), &rows, &columns, &values)
+}
+
+fn with_targets<'a>(targets: &Csr, lists: impl Iterator<Item = &'a [u32]>) -> Csr {
+    let rows = lists.enumerate().map(|(row, list)| {
+        let mut all = [list, targets.row(row)].concat();
+        all.sort_unstable();
+        all.dedup();
+        all
+    });
+    Csr::from_rows(targets.num_columns(), rows)
+}
+
+/// `n` different items for each user, none of them in the user's history or targets.
+fn draw_candidates(
+    users: &[u32],
+    masked: &Csr,
+    targets: &Csr,
+    n: usize,
+    sampler: &crate::sampler::Sampler,
+    seed: u64,
+    data: &Interactions,
+) -> Result<Vec<Vec<u32>>> {
+    let mut all = Vec::with_capacity(users.len());
+    for (row, &user) in users.iter().enumerate() {
+        let taken = |item: u32| masked.contains(row, item) || targets.contains(row, item);
+        let free = (0..data.num_items() as u32).filter(|&i| !taken(i) && sampler.can_draw(i)).count();
+        require!(
+            free >= n,
+            Usage,
+            "user `{}` has {free} items left that were never theirs, fewer than the {n} candidates asked for",
+            data.user_ids.raw(user)
+        );
+        let mut rng = Rng::keyed(seed, Stream::Candidates, 0, u64::from(user));
+        let mut drawn: Vec<u32> = Vec::with_capacity(n);
+        while drawn.len() < n {
+            let item = sampler.draw(&mut rng);
+            if !taken(item) && !drawn.contains(&item) {
+                drawn.push(item);
+            }
+        }
+        all.push(drawn);
+    }
+    Ok(all)
+}
+
+impl CandidateLists {
+    /// The list of user `user`.
+    pub fn of(&self, user: u32) -> &[u32] {
+        let user = user as usize;
+        let start = if user == 0 { 0 } else { self.ends[user - 1] as usize };
+        &self.items[start..self.ends[user] as usize]
+    }
+
+    /// The same lists after users and items were dropped and renumbered from `old` to `new`.
+    pub fn renumbered(&self, old: &Interactions, new: &Interactions) -> Self {
+        let item: Vec<Option<u32>> = old.item_ids.iter().map(|raw| new.item_ids.number(raw)).collect();
+        Self::from_lists(new.user_ids.iter().map(|raw| {
+            let list = old.user_ids.number(raw).map_or(&[][..], |user| self.of(user));
+            list.iter().filter_map(|&i| item[i as usize]).collect::<Vec<u32>>()
+        }))
+    }
+
+    /// From one list a user.
+    pub fn from_lists<L: AsRef<[u32]>>(lists: impl IntoIterator<Item = L>) -> Self {
+        let (mut ends, mut items) = (Vec::new(), Vec::new());
+        for list in lists {
+            items.extend_from_slice(list.as_ref());
+            ends.push(items.len() as u64);
+        }
+        Self { ends: Column::from(ends), items: Column::from(items) }
+    }
+}

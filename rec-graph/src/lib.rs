@@ -1,0 +1,1 @@
+//! Graph recommenders: GCN, NGCF, LightGCN. Nothing is here yet.

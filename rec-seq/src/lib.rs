@@ -1,0 +1,1 @@
+//! Sequence and session recommenders: Markov chains to BERT4Rec. Nothing is here yet.
