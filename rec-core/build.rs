@@ -29,5 +29,6 @@ fn main() {
     let _ = fs::remove_file(&link);
     std::os::unix::fs::symlink(&real, &link).expect("OUT_DIR takes a link");
     println!("cargo:rustc-link-search=native={}", link.display());
+    println!("cargo:rustc-env=REC_LIBTORCH={}", real.display());
     println!("cargo:libtorch={}", real.display());
 }

@@ -1,1 +1,25 @@
 //! Model, Trainer and Loss; optimizers, checkpoints, evaluation, metrics, significance, protocol, TensorBoard, devices.
+//!
+//! A researcher implements [`model::Model`] (gradients) or [`model::Fit`] (anything else) and [`model::Score`]; the rest is given.
+
+pub mod device;
+pub mod eval;
+pub mod events;
+pub mod loss;
+pub mod model;
+pub mod optim;
+pub mod params;
+pub mod protocol;
+pub mod scores;
+pub mod shim;
+pub mod simd;
+pub mod state;
+pub mod statistics;
+pub mod tensorboard;
+pub mod train;
+
+pub use model::{Fit, Model, ModelConfig, PairScore, Score, Users};
+pub use params::{Init, Params, Table};
+pub use rec_data;
+pub use scores::{Factors, Scores};
+pub use tch;

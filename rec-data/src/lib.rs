@@ -4,13 +4,18 @@
 //! the cache of an earlier parse → [`filter`] → [`split`] → [`view`]s, which a model and the evaluator see → [`batch`]es.
 
 pub mod batch;
+pub mod cache;
+pub mod catalogue;
 pub mod column;
 pub mod csr;
 pub mod dataset;
 pub mod features;
+pub mod fetch;
 pub mod filter;
+pub mod folders;
 pub mod interactions;
 pub mod problem;
+pub mod readers;
 pub mod rng;
 pub mod sampler;
 pub mod split;

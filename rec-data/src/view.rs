@@ -170,6 +170,20 @@ pub struct RatedRows {
 }
 
 impl HeldOut {
+    /// Questions made by hand: users, and for each of them (in that order) the history oldest first, the masked items, the relevant
+    /// items with their values, and the candidates where they are not all items. Rows need not be sorted.
+    ///
+    /// # Panics
+    /// where a matrix has not a row for each user.
+    pub fn new(users: Vec<u32>, histories: Csr, masked: &Csr, targets: &Csr, candidates: Option<&Csr>, rows: RatedRows) -> Self {
+        for matrix in [Some(&histories), Some(masked), Some(targets), candidates].into_iter().flatten() {
+            assert_eq!(matrix.num_rows(), users.len(), "a row for each user");
+        }
+        let targets = keep_last(targets);
+        let candidates = candidates.map(|c| with_targets(&targets, (0..c.num_rows()).map(|row| c.row(row))));
+        Self { users, histories, masked: masked.sorted(), targets, candidates, rows }
+    }
+
     /// The evaluated users, rising. The rows of all matrices below are those of this list.
     pub fn users(&self) -> &[u32] {
         &self.users
@@ -478,13 +492,6 @@ fn draw_candidates(
 }
 
 impl CandidateLists {
-    /// The list of user `user`.
-    pub fn of(&self, user: u32) -> &[u32] {
-        let user = user as usize;
-        let start = if user == 0 { 0 } else { self.ends[user - 1] as usize };
-        &self.items[start..self.ends[user] as usize]
-    }
-
     /// The same lists after users and items were dropped and renumbered from `old` to `new`.
     pub fn renumbered(&self, old: &Interactions, new: &Interactions) -> Self {
         let item: Vec<Option<u32>> = old.item_ids.iter().map(|raw| new.item_ids.number(raw)).collect();

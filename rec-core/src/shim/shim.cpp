@@ -1,6 +1,7 @@
 // What tch has no binding for.
 
 #include <ATen/Context.h>
+#include <ATen/core/grad_mode.h>
 
 extern "C" {
 
@@ -10,5 +11,7 @@ void rec_set_deterministic(int on) {
 }
 
 int rec_is_deterministic() { return at::globalContext().deterministicAlgorithms() ? 1 : 0; }
+
+int rec_is_recording() { return at::GradMode::is_enabled() ? 1 : 0; }
 
 }  // extern "C"

@@ -1,8 +1,9 @@
 //! Hyper-parameters of runs: the HPARAMS tab, a table of runs with their hyper-parameters and final metrics.
 //!
-//! A run says its values once, in [`EventWriter::session_start`], and how it ended in [`EventWriter::session_end`]. The tab then finds the columns
-//! by itself: the hyper-parameters of all runs below the opened folder, and as metrics all their scalars. One
-//! [`EventWriter::experiment`] in all of that folder narrows them to a chosen list.
+//! A run says its values once, in [`EventWriter::session_start`], and how it ended in [`EventWriter::session_end`]. The tab then finds the
+//! columns by itself: the hyper-parameters of all runs below the opened folder, and all their scalars as metrics. One
+//! [`EventWriter::experiment`] in that folder narrows them to a chosen list. TensorBoard 2.21 finds no metrics by itself where the opened
+//! folder is the very folder of the event file: open one above it.
 
 use anyhow::Result;
 use protobuf::well_known_types::Value;
@@ -117,10 +118,11 @@ pub enum SessionStatus {
 }
 
 impl EventWriter {
-    /// The columns of the HPARAMS tab: the names and types of `hparams` (their values do not matter), and the scalar tags that are `metrics`.
+    /// The columns of the HPARAMS tab: the names and types of `hparams` (their values do not matter), and the scalar tags that are
+    /// `metrics`.
     ///
-    /// TensorBoard takes the first such list that it finds below the opened folder, for all runs in it: write it once, in the folder that holds
-    /// the runs, and not in each run. `description` may be Markdown.
+    /// TensorBoard takes the first such list that it finds below the opened folder, for all runs in it: write it once, in the folder that
+    /// holds the runs, and not in each run. `description` may be Markdown.
     ///
     /// # Errors
     /// An I/O error that names the file.
@@ -148,8 +150,8 @@ impl EventWriter {
         self.hparams("_hparams_/experiment", data.write_to_bytes()?)
     }
 
-    /// The hyper-parameters of the run whose folder this file is in. Runs of one `group` (seeds of one config, say) share a row, which shows their mean;
-    /// an empty group is a row of its own.
+    /// The hyper-parameters of the run whose folder this file is in. Runs of one `group` (seeds of one config, say) share a row, which
+    /// shows their mean; an empty group is a row of its own.
     ///
     /// # Errors
     /// An I/O error that names the file.
@@ -158,8 +160,8 @@ impl EventWriter {
         info.set_group_name(group.to_string());
         info.set_start_time_secs(wall_time());
         let mut bytes = info.write_to_bytes()?;
-        // The generated type keeps its map in a random order. A map is a repeated field, and messages that are written one after the other are one
-        // message: so each entry is encoded by itself, in the caller's order.
+        // The generated type keeps its map in a random order. A map is a repeated field, and messages that are written one after the other
+        // are one message: so each entry is encoded by itself, in the caller's order.
         for (name, value) in hparams {
             let mut entry = SessionStartInfo::new();
             entry.mut_hparams().insert(name.clone(), value.to_proto());

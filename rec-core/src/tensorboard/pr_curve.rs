@@ -17,7 +17,8 @@ const MINIMUM_COUNT: f64 = 1e-7;
 
 /// Counts of a binary classifier at thresholds t = 0, 1/(n−1), …, 1, where a prediction p says yes if p ≥ t.
 ///
-/// As TensorBoard's `pr_curve` summary has it: p falls into bucket ⌊p · (n − 1)⌋, and the counts at t are the sums of its bucket and of all above.
+/// As TensorBoard's `pr_curve` summary has it: p falls into bucket ⌊p · (n − 1)⌋, and the counts at t are the sums of its bucket and of all
+/// above.
 ///
 /// # Shapes
 /// Each vector has one number per threshold.
@@ -38,11 +39,12 @@ pub struct PrCurve {
 }
 
 impl PrCurve {
-    /// Counts `predictions`, probabilities that are clamped to [0, 1], against `labels`, each case with its weight (1 where there are none).
+    /// Counts `predictions`, probabilities that are clamped to [0, 1], against `labels`, each case with its weight (1 where there are
+    /// none).
     ///
     /// # Errors
-    /// `Usage` where the lengths differ or there are fewer than two thresholds; `Numeric` where a prediction is NaN or a weight is not a finite,
-    /// non-negative number.
+    /// `Usage` where the lengths differ or there are fewer than two thresholds; `Numeric` where a prediction is NaN or a weight is not a
+    /// finite, non-negative number.
     pub fn of(labels: &[bool], predictions: &[f32], weights: Option<&[f32]>, num_thresholds: usize) -> Result<Self> {
         check(labels, predictions, weights, num_thresholds)?;
         let mut true_positives = vec![0.0; num_thresholds];
@@ -118,7 +120,8 @@ fn sum_from_above(counts: &mut [f64]) {
 }
 
 impl EventWriter {
-    /// The precision–recall curve of `predictions` against `labels` under `tag`; see [`PrCurve::of`]. TensorBoard's own number of thresholds is 201.
+    /// The precision–recall curve of `predictions` against `labels` under `tag`; see [`PrCurve::of`]. TensorBoard's own number of
+    /// thresholds is 201.
     ///
     /// The tab shows one curve per step with a slider, and trims thresholds above every prediction.
     ///
@@ -169,6 +172,21 @@ mod tests {
         let curve = PrCurve::of(&[true, false], &[7.0, f32::NEG_INFINITY], Some(&[2.0, 3.0]), 2).expect("a curve");
         assert_eq!((curve.true_positives, curve.false_positives), (vec![2.0, 2.0], vec![3.0, 0.0]));
         assert_eq!(curve.precision, [0.4, 1.0]);
+    }
+
+    #[test]
+    fn counts_and_shares_are_those_of_tensorboards_own_summary() {
+        // From tensorboard 2.21.0: plugins/pr_curve/summary.py, `pb`, on these cases.
+        let labels = [true, false, true, true, false, false, true];
+        let predictions = [0.1, 0.35, 0.6, 0.81, 0.2, 0.9, 1.0];
+        let curve = PrCurve::of(&labels, &predictions, Some(&[1.0, 2.0, 0.5, 1.0, 1.0, 0.25, 3.0]), 5).expect("a curve");
+        assert_eq!(curve.true_positives, [5.5, 4.5, 4.5, 4.0, 3.0]);
+        assert_eq!(curve.false_positives, [3.25, 2.25, 0.25, 0.25, 0.0]);
+        assert_eq!(curve.true_negatives, [0.0, 1.0, 3.0, 3.0, 3.25]);
+        assert_eq!(curve.false_negatives, [0.0, 1.0, 1.0, 1.5, 2.5]);
+        let single = |row: &[f64]| row.iter().map(|value| *value as f32).collect::<Vec<_>>();
+        assert_eq!(single(&curve.precision), [0.628_571_45, 0.666_666_7, 0.947_368_44, 0.941_176_5, 1.0]);
+        assert_eq!(single(&curve.recall), [1.0, 0.818_181_8, 0.818_181_8, 0.727_272_75, 0.545_454_56]);
     }
 
     #[test]

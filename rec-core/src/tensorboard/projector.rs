@@ -32,7 +32,8 @@ pub struct Embedding<'a> {
     pub vectors: &'a [f32],
     /// The length of a row.
     pub width: usize,
-    /// What labels and colours the points; the first column is the label. The projector offers a column as colour where it has at most 50 different values.
+    /// What labels and colours the points; the first column is the label. The projector offers a column as colour where it has at most 50
+    /// different values.
     pub columns: &'a [EmbeddingColumn<'a>],
 }
 
@@ -41,17 +42,19 @@ pub struct Embedding<'a> {
 pub struct EmbeddingColumn<'a> {
     /// Its name in the projector.
     pub name: &'a str,
-    /// One value per row. Tabs, line ends and control characters become spaces; an empty value becomes `-`, since the projector drops empty lines.
+    /// One value per row. Tabs, line ends and control characters become spaces; an empty value becomes `-`, since the projector drops empty
+    /// lines.
     pub values: &'a [String],
 }
 
-/// Writes the embeddings for the run of `folder`, the folder of its event files, beside those that are there already; one of the same name is replaced.
+/// Writes the embeddings for the run of `folder`, the folder of its event files, beside those that are there already; one of the same name
+/// is replaced.
 ///
 /// The projector opens only folders that hold an event file too. Files arrive by rename.
 ///
 /// # Errors
-/// `Usage` for a name that is no file name, or for lengths that do not fit each other; `Numeric` for a vector that is not finite; an I/O error that names
-/// the file.
+/// `Usage` for a name that is no file name, or for lengths that do not fit each other; `Numeric` for a vector that is not finite; an I/O
+/// error that names the file.
 pub fn write_embeddings(folder: &Path, embeddings: &[Embedding]) -> Result<()> {
     for embedding in embeddings {
         embedding.check()?;
@@ -171,7 +174,12 @@ fn config(folder: &Path) -> Result<String> {
 fn write_by_rename(folder: &Path, name: &str, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
     let path = folder.join(name);
     let attempt = || -> std::io::Result<()> {
-        let file = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".writing-");
+        // A temporary file is its owner's alone unless told otherwise, and TensorBoard may run under another account.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let file = builder.tempfile_in(folder)?;
         let mut out = BufWriter::new(file);
         write(&mut out)?;
         let file = out.into_inner().map_err(|error| error.into_error())?;

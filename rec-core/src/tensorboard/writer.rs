@@ -62,16 +62,23 @@ impl EventWriter {
 
     /// A new event file that continues a run after a checkpoint: what earlier files of `folder` hold at or after `first_step` is void.
     ///
+    /// TensorBoard reads the files of a folder in the order of their names, so of their seconds. Its `first_step` counts for all tags of
+    /// the run: they need one meaning of step.
+    ///
     /// # Errors
     /// As [`create`](Self::create).
     pub fn resume(folder: &Path, first_step: u64) -> Result<Self> {
         let mut writer = Self::create(folder)?;
-        let mut session = SessionLog::new();
-        session.set_status(SessionLog_SessionStatus::START);
-        let mut event = Event::new();
-        event.set_step(signed(first_step));
-        event.set_session_log(session);
-        writer.event(event)?;
+        // TensorBoard takes the first session of a run for its beginning and voids steps from the second on; a run that was resumed before
+        // has one already.
+        for _ in 0..2 {
+            let mut session = SessionLog::new();
+            session.set_status(SessionLog_SessionStatus::START);
+            let mut event = Event::new();
+            event.set_step(signed(first_step));
+            event.set_session_log(session);
+            writer.event(event)?;
+        }
         writer.flush()?;
         Ok(writer)
     }
@@ -225,8 +232,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let writer = EventWriter::resume(folder.path(), 40).expect("a writer");
         let events = readback::events(writer.path());
-        assert_eq!(events[1].get_step(), 40);
-        assert_eq!(events[1].get_session_log().get_status(), SessionLog_SessionStatus::START);
+        for event in &events[1..] {
+            assert_eq!((event.get_step(), event.get_session_log().get_status()), (40, SessionLog_SessionStatus::START));
+        }
+        assert_eq!(events.len(), 3);
     }
 
     #[test]

@@ -13,7 +13,7 @@ scikit-learn, Cornac (`rating_eval`). To run:
 
     python3 -m venv venv && . venv/bin/activate
     pip install numpy scipy scikit-learn ranx pytrec-eval-terrier cornac
-    pip install torch pandas colorlog colorama pyyaml tqdm texttable tabulate thop psutil tensorboard
+    pip install torch pandas colorlog colorama pyyaml tqdm texttable psutil tensorboard
     pip install --no-deps recbole==1.2.1
     python metrics.py            # rewrites metrics.json; `--check` only compares with it (1e-12)
 
@@ -90,6 +90,7 @@ import os
 import sys
 import warnings
 import zlib
+from importlib.metadata import version
 
 for _v in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_v, "1")
@@ -146,6 +147,11 @@ def rng_of(name):
 def f32(x):
     """Rounds to float32; the float64 that comes back is exactly a float32."""
     return np.asarray(x, dtype=np.float32).astype(np.float64)
+
+
+def compact(x):
+    """A small whole number as an integer (shorter in the file; the same number), but never -0.0."""
+    return int(x) if x == int(x) and abs(x) < 2 ** 24 and (x != 0 or math.copysign(1.0, x) > 0) else x
 
 
 def mean(xs):
@@ -372,7 +378,8 @@ def build(name, note, scores, relevant, masked=None, candidates=None, cutoffs=KS
     plain = lambda rows: [[int(i) for i in r] for r in rows]
     case = {
         "name": name, "note": note, "num_users": nu, "num_items": ni, "cutoffs": list(cutoffs),
-        "scores": scores.tolist(), "masked": plain(masked) if masked is not None else [[] for _ in range(nu)],
+        "scores": [[compact(x) for x in row] for row in scores.tolist()],
+        "masked": plain(masked) if masked is not None else [[] for _ in range(nu)],
         "relevant": [[[int(i), int(g)] for i, g in r] for r in relevant],
         "candidates": plain(candidates) if candidates is not None else None,
         "popularity": pop.tolist(), "num_train_users": ntrain,
@@ -407,11 +414,11 @@ def random_case(name, note, nu, ni, score, graded=False, lo=1, hi=10, mask=15, e
 def ranking_cases():
     cases = []
     add = cases.append
-    add(random_case("random_binary", "full float32 scores", 12, 80, lambda r, s: r.standard_normal(s)))
-    add(random_case("random_binary_large", "integers as scores, few ties", 40, 300,
-                    lambda r, s: r.integers(-50000, 50000, s), hi=30, mask=60, empty=0.08))
+    add(random_case("random_binary", "full float32 scores", 12, 64, lambda r, s: r.standard_normal(s)))
+    add(random_case("random_binary_large", "whole numbers as scores, some ties", 25, 256,
+                    lambda r, s: r.integers(-99, 1000, s), hi=30, mask=60, empty=0.08))
     add(random_case("random_graded", "ratings 1-5 as gains", 20, 100,
-                    lambda r, s: np.round(r.standard_normal(s) * 1024) / 1024, graded=True, lo=1, hi=25))
+                    lambda r, s: np.round(r.standard_normal(s) * 256) / 256, graded=True, lo=1, hi=25))
     add(random_case("all_equal", "every score is 0.5: the tie rule alone orders", 6, 40,
                     lambda r, s: np.full(s, 0.5), graded=True, hi=20, empty=0))
     add(random_case("heavy_ties_binary", "five levels", 20, 60, lambda r, s: r.integers(0, 5, s)))
@@ -509,12 +516,12 @@ def ranking_cases():
     def negatives(rng, ni, without, n):
         return rng.choice([i for i in range(ni) if i not in without], n, replace=False).tolist()
 
-    candidate_case("candidates_with_positive", "one positive and 30 others; the list repeats the positive and some others", 120,
+    candidate_case("candidates_with_positive", "one positive and 30 others; the list repeats the positive and some others", 90,
                    lambda r, s: np.round(r.standard_normal(s) * 512) / 512, False,
-                   lambda r, u, m, p: r.permutation((n := negatives(r, 120, set(m) | set(p), 30)) + p * (1 + u % 3) + n[: u % 7]).tolist())
-    candidate_case("candidates_without_positive", "the list holds the negatives only; relevant items are ranked with them", 120,
+                   lambda r, u, m, p: r.permutation((n := negatives(r, 90, set(m) | set(p), 30)) + p * (1 + u % 3) + n[: u % 7]).tolist())
+    candidate_case("candidates_without_positive", "the list holds the negatives only; relevant items are ranked with them", 90,
                    lambda r, s: np.round(r.standard_normal(s) * 512) / 512, True,
-                   lambda r, u, m, p: negatives(r, 120, set(m) | set(p), 30))
+                   lambda r, u, m, p: negatives(r, 90, set(m) | set(p), 30))
     candidate_case("candidates_ties_and_masked", "few score levels, repeats, masked items inside the list (the mask wins), "
                    "short lists (K beyond them)", 60, lambda r, s: r.integers(0, 4, s), True,
                    lambda r, u, m, p: r.permutation(r.choice(60, 1 + 3 * u).tolist() + m[:4] + p).tolist())
@@ -557,8 +564,7 @@ def pointwise(name, note, users, labels, preds):
     clipped = np.clip(p, 1e-7, 1 - 1e-7)
     package = {"sklearn": {"logloss": float(log_loss(y, clipped, labels=[0, 1])),
                            "logloss_eps64": float(log_loss(y, p, labels=[0, 1]))},
-               "recbole": {"logloss": float(rb.LogLoss(cfg).metric_info(clipped, y)),
-                           "logloss_eps64": float(rb.LogLoss(cfg).metric_info(np.clip(p, eps64, 1 - eps64), y))}}
+               "recbole": {"logloss": float(rb.LogLoss(cfg).metric_info(clipped, y))}}
     if out["global"]["auc"] is not None:
         package["sklearn"]["auc"] = float(roc_auc_score(y, p))
         package["recbole"]["auc"] = float(rb.AUC(cfg).metric_info(p, y))
@@ -719,14 +725,12 @@ def main():
     head = {
         "about": "written by metrics.py beside this file, which explains it; do not edit",
         "tolerance_of_the_check": TOL,
-        "versions": {"numpy": np.__version__, "scikit-learn": sklearn.__version__, "ranx": "0.3.21",
+        "versions": {"numpy": np.__version__, "scikit-learn": sklearn.__version__, "ranx": version("ranx"),
                      "pytrec-eval-terrier": pytrec_eval.__version__, "recbole": recbole.__version__,
                      "cornac": cornac.__version__},
         "definitions": DEFINITIONS,
         "values_compared": {m: dict(sorted(d.items())) for m, d in sorted(COMPARED.items())},
     }
-    from importlib.metadata import version
-    head["versions"]["ranx"] = version("ranx")
     dump = lambda x: json.dumps(x, separators=(",", ":"), allow_nan=False)
     lines = [f'"{k}":{dump(v)}' for k, v in head.items()]
     lines += [f'"{k}":[\n' + ",\n".join(map(dump, v)) + "\n]" for k, v in data.items()]

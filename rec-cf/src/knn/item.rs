@@ -1,0 +1,155 @@
+//! Item-kNN.
+
+use anyhow::Result;
+use rayon::prelude::*;
+use rec_core::events::Events;
+use rec_core::model::{Fit, ModelConfig, Score, Users};
+use rec_core::scores::Scores;
+use rec_core::state::{StateReader, StateWriter};
+use rec_data::csr::Csr;
+use rec_data::require;
+use rec_data::view::TrainView;
+use serde::{Deserialize, Serialize};
+
+use super::similarity::{Common, Similarity};
+
+/// Hyper-parameters. Defaults are RecBole's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ItemKnnConfig {
+    /// How alike two items are.
+    pub similarity: Similarity,
+    /// k: neighbours of a candidate that may speak for it.
+    pub neighbours: usize,
+    /// h of the similarity.
+    pub shrink: f64,
+    /// Whether ratings are the entries, instead of ones. Pearson needs them.
+    pub use_values: bool,
+    /// Whether the weights of a candidate's neighbours are divided by their sum.
+    pub normalize: bool,
+}
+
+impl Default for ItemKnnConfig {
+    fn default() -> Self {
+        Self { similarity: Similarity::Cosine, neighbours: 100, shrink: 0.0, use_values: false, normalize: false }
+    }
+}
+
+impl ModelConfig for ItemKnnConfig {
+    fn check(&self) -> Result<()> {
+        require!(self.neighbours > 0, Usage, "`neighbours` is 0: it must be at least 1");
+        require!(self.shrink >= 0.0, Usage, "`shrink` is {}: it must be at least 0", self.shrink);
+        require!(
+            self.similarity != Similarity::Pearson || self.use_values,
+            Usage,
+            "`similarity = \"pearson\"` compares ratings: set `use_values = true`"
+        );
+        Ok(())
+    }
+}
+
+/// score(u, j) = Σ of w(j, i) over the items i of the history that are among the k nearest neighbours of candidate j.
+pub struct ItemKnn {
+    config: ItemKnnConfig,
+    num_items: usize,
+    /// Row i: the candidates that i speaks for, with its weight.
+    speaks_for: Csr,
+}
+
+impl Fit for ItemKnn {
+    type Config = ItemKnnConfig;
+    const ONE_PASS: bool = true;
+
+    fn new(config: &ItemKnnConfig, data: &TrainView, _: u64) -> Result<Self> {
+        require!(!config.use_values || data.values().is_some(), Usage, "`use_values` needs ratings, and this data has none");
+        Ok(Self { config: config.clone(), num_items: data.num_items(), speaks_for: Csr::default() })
+    }
+
+    fn epoch(&mut self, data: &TrainView, _: u64, _: &mut Events) -> Result<()> {
+        let (by_user, by_item) = entries(data, self.config.use_values);
+        let config = &self.config;
+        let neighbours: Vec<Vec<(u32, f32)>> = (0..self.num_items)
+            .into_par_iter()
+            .map_init(
+                || Common::new(config.similarity, config.shrink, &by_item),
+                |common, item| {
+                    let mut near =
+                        common.nearest(by_item.row(item), by_item.row_values(item), &by_user, config.neighbours, Some(item as u32));
+                    if config.normalize {
+                        let sum: f32 = near.iter().map(|n| n.1).sum();
+                        near.iter_mut().for_each(|n| n.1 /= sum);
+                    }
+                    near
+                },
+            )
+            .collect();
+        let (mut candidates, mut speakers, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+        for (candidate, near) in neighbours.iter().enumerate() {
+            for &(speaker, weight) in near {
+                candidates.push(candidate as u32);
+                speakers.push(speaker);
+                weights.push(weight);
+            }
+        }
+        self.speaks_for = Csr::from_coordinates(self.num_items, self.num_items, &speakers, &candidates, &weights);
+        Ok(())
+    }
+
+    fn save(&self, out: &mut StateWriter) -> Result<()> {
+        save_csr("speaks_for", &self.speaks_for, out);
+        Ok(())
+    }
+
+    fn load(&mut self, from: &StateReader) -> Result<()> {
+        self.speaks_for = load_csr("speaks_for", self.num_items, from)?;
+        Ok(())
+    }
+}
+
+/// Users × items and items × users, with ones or ratings.
+pub(super) fn entries(data: &TrainView, use_values: bool) -> (Csr, Csr) {
+    let plain = |m: &Csr| if use_values { m.clone() } else { Csr::from_rows(m.num_columns(), (0..m.num_rows()).map(|r| m.row(r))) };
+    (plain(data.by_user()), plain(data.by_item()))
+}
+
+fn save_csr(name: &str, m: &Csr, out: &mut StateWriter) {
+    let lengths: Vec<u32> = (0..m.num_rows()).map(|r| m.row(r).len() as u32).collect();
+    out.ids(&format!("{name}/lengths"), &[lengths.len()], &lengths);
+    out.ids(&format!("{name}/columns"), &[m.len()], m.columns());
+    out.floats(&format!("{name}/values"), &[m.len()], m.values());
+}
+
+fn load_csr(name: &str, n: usize, from: &StateReader) -> Result<Csr> {
+    let lengths = from.ids(&format!("{name}/lengths"))?.1;
+    let columns = from.ids(&format!("{name}/columns"))?.1;
+    let values = from.floats(&format!("{name}/values"))?.1;
+    let rows: Vec<u32> = lengths.iter().enumerate().flat_map(|(r, &l)| std::iter::repeat_n(r as u32, l as usize)).collect();
+    let fits =
+        lengths.len() == n && rows.len() == columns.len() && columns.len() == values.len() && columns.iter().all(|&c| (c as usize) < n);
+    require!(fits, Data, "the saved neighbours are those of another data set");
+    Ok(Csr::from_coordinates(n, n, &rows, &columns, &values))
+}
+
+impl Score for ItemKnn {
+    fn num_items(&self) -> usize {
+        self.num_items
+    }
+
+    fn score<'a>(&'a self, users: &Users<'a>) -> Result<Scores<'a>> {
+        let mut scores = vec![0f32; users.len() * self.num_items];
+        let histories: Vec<&[u32]> = (0..users.len()).map(|u| users.history(u)).collect();
+        scores.par_chunks_mut(self.num_items).zip(histories).for_each(|(scores, history)| {
+            for &item in history {
+                let row = item as usize;
+                for (&candidate, &weight) in self.speaks_for.row(row).iter().zip(self.speaks_for.row_values(row)) {
+                    scores[candidate as usize] += weight;
+                }
+            }
+        });
+        Ok(Scores::Dense(scores.into()))
+    }
+
+    fn scores_histories(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,180 @@
+//! What a researcher writes: a config, the parameters, a loss, scores. All else is given.
+
+use anyhow::Result;
+use rec_data::batch::Batch;
+use rec_data::csr::Csr;
+use rec_data::view::TrainView;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tch::Tensor;
+
+use crate::events::Events;
+use crate::params::Params;
+use crate::scores::Scores;
+use crate::state::{StateReader, StateWriter};
+
+/// Hyper-parameters of a model: a struct with `#[serde(deny_unknown_fields, default)]`, so that a misspelt key is an error.
+pub trait ModelConfig: Serialize + DeserializeOwned + Default + Clone + 'static {
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// a usage problem that names the key and the allowed range.
+    fn check(&self) -> Result<()>;
+}
+
+/// Users to be scored: known ones by number, new ones by their history alone.
+#[derive(Clone, Copy)]
+pub struct Users<'a> {
+    ids: &'a [u32],
+    histories: &'a Csr,
+    first: usize,
+}
+
+impl<'a> Users<'a> {
+    /// Stands for a user who was not there in training.
+    pub const NEW: u32 = u32::MAX;
+
+    /// `ids[i]` has the history `histories.row(i)`, oldest first.
+    ///
+    /// # Panics
+    /// where there are fewer histories than users.
+    pub fn new(ids: &'a [u32], histories: &'a Csr) -> Self {
+        assert!(histories.num_rows() >= ids.len(), "a history for each user");
+        Self { ids, histories, first: 0 }
+    }
+
+    /// The users at `from..to`.
+    pub fn range(&self, from: usize, to: usize) -> Self {
+        Self { ids: &self.ids[from..to], histories: self.histories, first: self.first + from }
+    }
+
+    /// The number of users.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is no user.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Their numbers, [`Users::NEW`] for new ones.
+    pub fn ids(&self) -> &'a [u32] {
+        self.ids
+    }
+
+    /// What user `i` of these did, oldest first.
+    pub fn history(&self, i: usize) -> &'a [u32] {
+        self.histories.row(self.first + i)
+    }
+
+    /// Their numbers, all known.
+    ///
+    /// # Errors
+    /// a usage problem where one is new: for models that cannot score from a history.
+    pub fn known(&self) -> Result<&'a [u32]> {
+        rec_data::require!(
+            !self.ids.contains(&Self::NEW),
+            Usage,
+            "this model scores users that it was trained with only, not a history: `item-knn`, `ease` and others can"
+        );
+        Ok(self.ids)
+    }
+}
+
+/// Scores of every item for users, and what else the model can do.
+pub trait Score {
+    /// The number of items that are scored.
+    fn num_items(&self) -> usize;
+
+    /// Scores of all items for each of `users`; higher is better, −∞ is never recommended.
+    ///
+    /// # Errors
+    /// a usage problem for new users where the model needs known ones.
+    fn score<'a>(&'a self, users: &Users<'a>) -> Result<Scores<'a>>;
+
+    /// Predicted values of (user, item) pairs, where the model makes such predictions.
+    fn pair_score(&self) -> Option<&dyn PairScore> {
+        None
+    }
+
+    /// A vector for each item, where the model has such vectors: for nearest neighbours, export, the projector.
+    fn item_vectors(&self) -> Option<Vectors<'_>> {
+        None
+    }
+
+    /// Whether users are scored from their history alone, so that new users need no training.
+    fn scores_histories(&self) -> bool {
+        false
+    }
+}
+
+/// Predicts the value of a (user, item) pair.
+pub trait PairScore {
+    /// One value a pair.
+    ///
+    /// # Errors
+    /// where a pair is out of range.
+    fn predict(&self, users: &[u32], items: &[u32]) -> Result<Vec<f32>>;
+}
+
+/// Vectors, one a row.
+pub struct Vectors<'a> {
+    /// The length of a vector.
+    pub dim: usize,
+    /// `[n, dim]`, row after row.
+    pub values: std::borrow::Cow<'a, [f32]>,
+}
+
+/// A model whose parameters move by gradients.
+pub trait Model: Score + Sized + 'static {
+    /// Hyper-parameters.
+    type Config: ModelConfig;
+    /// What it learns from.
+    type Batch: Batch;
+
+    /// Makes the parameters.
+    ///
+    /// # Errors
+    /// a usage problem where the data has not what the model needs.
+    fn new(config: &Self::Config, data: &TrainView, params: &mut Params) -> Result<Self>;
+
+    /// The loss of a batch: a scalar, differentiable.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    fn loss(&self, batch: &Self::Batch) -> Result<Tensor>;
+}
+
+/// A model that knows itself how its parameters move: counting, a closed form, alternating least squares, online updates.
+pub trait Fit: Score + Sized + 'static {
+    /// Hyper-parameters.
+    type Config: ModelConfig;
+
+    /// The model before its first epoch. `seed` decides initial values and all draws.
+    ///
+    /// # Errors
+    /// a usage problem where the data has not what the model needs.
+    fn new(config: &Self::Config, data: &TrainView, seed: u64) -> Result<Self>;
+
+    /// Whether one epoch is all there is: counting, a closed form.
+    const ONE_PASS: bool;
+
+    /// One epoch, the `epoch`-th from 0. Draws depend on the seed and the epoch only, so that a resumed training is the same.
+    ///
+    /// # Errors
+    /// a numeric problem where the training diverges.
+    fn epoch(&mut self, data: &TrainView, epoch: u64, events: &mut Events) -> Result<()>;
+
+    /// Writes all that [`load`](Self::load) needs to go on.
+    ///
+    /// # Errors
+    /// where something cannot be serialised.
+    fn save(&self, out: &mut StateWriter) -> Result<()>;
+
+    /// Reads what [`save`](Self::save) wrote into a model made by [`new`](Self::new) with the same config and data.
+    ///
+    /// # Errors
+    /// a data problem where the state is another model's.
+    fn load(&mut self, from: &StateReader) -> Result<()>;
+}

@@ -1,0 +1,305 @@
+//! Applies a rule to all parameters of a model.
+
+use anyhow::{Context, Result};
+use rayon::prelude::*;
+use rec_data::fail;
+use tch::{Device, Kind, Tensor};
+
+use super::rule::Step;
+use super::{OptimizerConfig, Rows};
+use crate::params::{Parameter, Params, slice, slice_mut};
+use crate::state::{StateReader, StateWriter};
+
+/// Moves the parameters of a model, and keeps what the rule remembers.
+pub struct Optimizer {
+    config: OptimizerConfig,
+    /// Steps made.
+    steps: u64,
+    /// State arrays of each parameter, in the order of the model's parameters.
+    states: Vec<Vec<Tensor>>,
+}
+
+/// What a step did, for the log.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StepReport {
+    /// L2 norm of the gradient of all parameters together, before clipping; absent where nobody asked.
+    pub gradient_norm: Option<f64>,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+}
+
+/// The gradient of one parameter.
+enum Gradient {
+    Dense(Tensor),
+    /// Distinct rows and the sum of their gradients.
+    Rows(Vec<u32>, Tensor),
+    None,
+}
+
+impl Optimizer {
+    /// An optimizer for `params`, which are all made by now.
+    ///
+    /// # Errors
+    /// a usage problem of the config, or libtorch has no memory left.
+    pub fn new(config: &OptimizerConfig, params: &Params) -> Result<Self> {
+        config.check()?;
+        let mut states = Vec::new();
+        for parameter in params.list() {
+            let like = parameter.tensor();
+            let of = |(index, _)| -> Result<Tensor> {
+                Ok(Tensor::f_full(like.size(), config.rule.initial(index, config.learning_rate), (Kind::Float, like.device()))?)
+            };
+            states.push(config.rule.states().iter().enumerate().map(of).collect::<Result<_>>()?);
+        }
+        Ok(Self { config: config.clone(), steps: 0, states })
+    }
+
+    /// Moves every parameter by the gradients that `backward` left, and clears them.
+    ///
+    /// # Errors
+    /// a numeric problem that names the first parameter whose gradient is not finite.
+    pub fn step(&mut self, params: &Params, epoch: u64, want_norm: bool) -> Result<StepReport> {
+        tch::no_grad(|| self.step_without_graph(params, epoch, want_norm))
+    }
+
+    fn step_without_graph(&mut self, params: &Params, epoch: u64, want_norm: bool) -> Result<StepReport> {
+        let mut gradients = Vec::with_capacity(params.list().len());
+        for parameter in params.list() {
+            gradients.push(gradient_of(parameter)?);
+        }
+        let limit = self.config.max_gradient_norm;
+        let mut report =
+            StepReport { gradient_norm: None, learning_rate: self.config.learning_rate * self.config.schedule.factor(epoch, self.steps) };
+        if want_norm || limit > 0.0 {
+            let norm = norm(&gradients, params)?;
+            if limit > 0.0 && norm > limit {
+                for gradient in &mut gradients {
+                    if let Gradient::Dense(g) | Gradient::Rows(_, g) = gradient {
+                        let _ = g.f_mul_scalar_(limit / norm)?;
+                    }
+                }
+            }
+            report.gradient_norm = Some(norm);
+        }
+        self.steps += 1;
+        let step = Step { learning_rate: report.learning_rate, l2: self.config.l2, t: self.steps };
+        for ((parameter, gradient), states) in params.list().iter().zip(gradients).zip(&mut self.states) {
+            if parameter.tensor().device() == Device::Cpu {
+                self.config.move_on_cpu(step, parameter, &gradient, states);
+            } else {
+                self.config
+                    .move_by_tensors(step, parameter, &gradient, states)
+                    .with_context(|| format!("moving `{}`", parameter.name()))?;
+            }
+        }
+        Ok(report)
+    }
+
+    /// Steps made so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Writes the state under `optimizer/`.
+    ///
+    /// # Errors
+    /// libtorch's own, when copying from a device.
+    pub fn save(&self, params: &Params, out: &mut StateWriter) -> Result<()> {
+        out.number("optimizer/steps", self.steps);
+        for (parameter, states) in params.list().iter().zip(&self.states) {
+            for (name, state) in self.config.rule.states().iter().zip(states) {
+                out.tensor(&format!("optimizer/{}/{name}", parameter.name()), state)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// a data problem where an array is missing or has another shape.
+    pub fn load(&mut self, params: &Params, from: &StateReader) -> Result<()> {
+        self.steps = from.number("optimizer/steps")?;
+        for (parameter, states) in params.list().iter().zip(&mut self.states) {
+            for (name, state) in self.config.rule.states().iter().zip(states) {
+                from.tensor_into(&format!("optimizer/{}/{name}", parameter.name()), state)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OptimizerConfig {
+    fn move_on_cpu(&self, step: Step, parameter: &Parameter, gradient: &Gradient, states: &mut [Tensor]) {
+        let tensor = parameter.tensor();
+        // SAFETY: parameters and states are this thread's alone during a step, and no two of them share memory.
+        let p = unsafe { slice_mut(&tensor) };
+        let mut states: Vec<&mut [f32]> = states.iter().map(|s| unsafe { slice_mut(s) }).collect();
+        let columns = tensor.size().last().map_or(1, |&c| c as usize).max(1);
+        match gradient {
+            Gradient::None if self.rows == Rows::Touched => {}
+            Gradient::None => self.move_all(step, p, &|_| None, columns, &mut states),
+            Gradient::Dense(g) => {
+                let g = slice(g);
+                self.move_all(step, p, &|row| Some(&g[row * columns..(row + 1) * columns]), columns, &mut states);
+            }
+            Gradient::Rows(ids, g) => {
+                let g = slice(g);
+                if self.rows == Rows::Touched {
+                    for (slot, &row) in ids.iter().enumerate() {
+                        let at = row as usize * columns..(row as usize + 1) * columns;
+                        let mut here: Vec<&mut [f32]> = states.iter_mut().map(|s| &mut s[at.clone()]).collect();
+                        self.rule.update(step, &mut p[at.clone()], Some(&g[slot * columns..(slot + 1) * columns]), &mut here);
+                    }
+                } else {
+                    let mut slots = vec![u32::MAX; p.len() / columns];
+                    ids.iter().enumerate().for_each(|(slot, &row)| slots[row as usize] = slot as u32);
+                    let of = |row: usize| {
+                        (slots[row] != u32::MAX).then(|| &g[slots[row] as usize * columns..(slots[row] as usize + 1) * columns])
+                    };
+                    self.move_all(step, p, &of, columns, &mut states);
+                }
+            }
+        }
+    }
+
+    /// Every row, in blocks on all cores; rows are independent, so the blocks change nothing.
+    fn move_all<'g>(
+        &self,
+        step: Step,
+        p: &mut [f32],
+        gradient: &(dyn Fn(usize) -> Option<&'g [f32]> + Sync),
+        columns: usize,
+        states: &mut [&mut [f32]],
+    ) {
+        let rows_in_block = (16_384 / columns).max(1);
+        let block = rows_in_block * columns;
+        let one = |index: usize, p: &mut [f32], states: &mut [&mut [f32]]| {
+            for (row, p) in p.chunks_mut(columns).enumerate() {
+                let at = row * columns..row * columns + p.len();
+                let gradient = gradient(index * rows_in_block + row);
+                match states {
+                    [] => self.rule.update(step, p, gradient, &mut []),
+                    [a] => self.rule.update(step, p, gradient, &mut [&mut a[at]]),
+                    [a, b] => self.rule.update(step, p, gradient, &mut [&mut a[at.clone()], &mut b[at]]),
+                    _ => unreachable!("no rule has more than two states"),
+                }
+            }
+        };
+        match states {
+            [] => p.par_chunks_mut(block).enumerate().for_each(|(i, p)| one(i, p, &mut [])),
+            [a] => p.par_chunks_mut(block).zip(a.par_chunks_mut(block)).enumerate().for_each(|(i, (p, a))| one(i, p, &mut [a])),
+            [a, b] => p
+                .par_chunks_mut(block)
+                .zip(a.par_chunks_mut(block))
+                .zip(b.par_chunks_mut(block))
+                .enumerate()
+                .for_each(|(i, ((p, a), b))| one(i, p, &mut [a, b])),
+            _ => unreachable!("no rule has more than two states"),
+        }
+    }
+
+    fn move_by_tensors(&self, step: Step, parameter: &Parameter, gradient: &Gradient, states: &mut [Tensor]) -> Result<()> {
+        let p = parameter.tensor();
+        let whole = |g: &Tensor, states: &mut [Tensor]| -> Result<()> {
+            let (new, new_states) = self.rule.update_tensor(step, &p, g, states)?;
+            p.shallow_clone().f_copy_(&new)?;
+            states.iter_mut().zip(new_states).try_for_each(|(s, new)| s.f_copy_(&new))?;
+            Ok(())
+        };
+        match gradient {
+            Gradient::None if self.rows == Rows::Touched => Ok(()),
+            Gradient::None => whole(&p.f_zeros_like()?, states),
+            Gradient::Dense(g) => whole(g, states),
+            Gradient::Rows(ids, g) => {
+                let index = Tensor::from_slice(&ids.iter().map(|&i| i64::from(i)).collect::<Vec<_>>()).f_to_device(p.device())?;
+                if self.rows == Rows::All {
+                    let all = p.f_zeros_like()?.f_index_copy(0, &index, g)?;
+                    return whole(&all, states);
+                }
+                let here: Vec<Tensor> = states.iter().map(|s| s.f_index_select(0, &index)).collect::<Result<_, _>>()?;
+                let (new, new_states) = self.rule.update_tensor(step, &p.f_index_select(0, &index)?, g, &here)?;
+                p.shallow_clone().f_index_copy_(0, &index, &new)?;
+                states.iter_mut().zip(new_states).try_for_each(|(s, new)| s.f_index_copy_(0, &index, &new).map(drop))?;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Collects a parameter's gradient and clears it.
+fn gradient_of(parameter: &Parameter) -> Result<Gradient> {
+    match parameter {
+        Parameter::Dense { tensor, .. } => {
+            let g = tensor.grad();
+            if !g.defined() {
+                return Ok(Gradient::None);
+            }
+            let g = g.f_detach()?.f_contiguous()?.copy();
+            tensor.shallow_clone().zero_grad();
+            Ok(Gradient::Dense(g))
+        }
+        Parameter::Table(table) => {
+            let taken: Vec<(Vec<u32>, Tensor)> =
+                table.take_step().into_iter().map(|(ids, leaf)| (ids, leaf.grad())).filter(|(_, g)| g.defined()).collect();
+            if taken.is_empty() {
+                return Ok(Gradient::None);
+            }
+            // A slot for each distinct row, in order of first appearance; gradients are added in that order, whatever the threads.
+            let mut slots = vec![u32::MAX; table.num_rows()];
+            let mut ids = Vec::new();
+            let mut places = Vec::with_capacity(taken.iter().map(|t| t.0.len()).sum());
+            for &id in taken.iter().flat_map(|(ids, _)| ids) {
+                if slots[id as usize] == u32::MAX {
+                    slots[id as usize] = ids.len() as u32;
+                    ids.push(id);
+                }
+                places.push(slots[id as usize]);
+            }
+            let columns = table.num_columns();
+            let device = taken[0].1.device();
+            let size = [ids.len() as i64, columns as i64];
+            let sum = Tensor::f_zeros(size, (Kind::Float, device))?;
+            if device != Device::Cpu {
+                let all = Tensor::f_cat(&taken.iter().map(|(_, g)| g).collect::<Vec<_>>(), 0)?;
+                let index = Tensor::from_slice(&places.iter().map(|&p| i64::from(p)).collect::<Vec<_>>()).f_to_device(device)?;
+                return Ok(Gradient::Rows(ids, sum.f_index_add(0, &index, &all)?));
+            }
+            // SAFETY: `sum` was just made, nothing else sees it.
+            let out = unsafe { slice_mut(&sum) };
+            let mut place = places.iter();
+            for (_, g) in &taken {
+                let g = g.f_contiguous()?;
+                for (row, &slot) in slice(&g).chunks_exact(columns).zip(&mut place) {
+                    for (to, from) in out[slot as usize * columns..][..columns].iter_mut().zip(row) {
+                        *to += from;
+                    }
+                }
+            }
+            Ok(Gradient::Rows(ids, sum))
+        }
+    }
+}
+
+/// The L2 norm of all gradients together; squares are added in a fixed order, in f64.
+fn norm(gradients: &[Gradient], params: &Params) -> Result<f64> {
+    let mut total = 0.0;
+    for (gradient, parameter) in gradients.iter().zip(params.list()) {
+        let squares = match gradient {
+            Gradient::None => 0.0,
+            Gradient::Dense(g) | Gradient::Rows(_, g) if g.device() == Device::Cpu => {
+                slice(g).iter().map(|&v| f64::from(v) * f64::from(v)).sum()
+            }
+            Gradient::Dense(g) | Gradient::Rows(_, g) => g.f_square()?.f_sum(Kind::Double)?.f_double_value(&[])?,
+        };
+        if !squares.is_finite() {
+            fail!(Numeric, "the gradient of `{}` is not finite: lower `learning_rate` or set `max_gradient_norm`", parameter.name());
+        }
+        total += squares;
+    }
+    Ok(total.sqrt())
+}
+
+#[cfg(test)]
+#[path = "optimizer_tests.rs"]
+mod tests;

@@ -1,0 +1,178 @@
+use super::*;
+use crate::optim::{Rule, Schedule};
+use crate::params::Init;
+
+fn rules() -> Vec<Rule> {
+    let (beta1, beta2, epsilon) = (0.9, 0.99, 1e-8);
+    vec![
+        Rule::Sgd { momentum: 0.0, nesterov: false },
+        Rule::Sgd { momentum: 0.9, nesterov: false },
+        Rule::Sgd { momentum: 0.9, nesterov: true },
+        Rule::Adagrad { initial: 0.1, epsilon: 1e-10 },
+        Rule::Rmsprop { alpha: 0.9, momentum: 0.0, epsilon: 1e-8 },
+        Rule::Rmsprop { alpha: 0.9, momentum: 0.5, epsilon: 1e-8 },
+        Rule::Rprop { shrink: 0.5, grow: 1.2, min_step: 1e-6, max_step: 50.0 },
+        Rule::Adam { beta1, beta2, epsilon },
+        Rule::Adamw { beta1, beta2, epsilon },
+    ]
+}
+
+fn model(seed: u64) -> (Params, Tensor, crate::params::Table) {
+    let mut params = Params::new(Device::Cpu, seed);
+    let dense = params.dense("w", &[3, 4], Init::Normal { std: 0.5 }).expect("made");
+    let table = params.table("t", 7, 4, Init::Normal { std: 0.5 }).expect("made");
+    (params, dense, table)
+}
+
+/// A loss that touches the dense parameter and some rows, one of them twice.
+fn backward(dense: &Tensor, table: &crate::params::Table, turn: u32) {
+    let ids = [turn % 7, (turn * 3 + 1) % 7, turn % 7];
+    let rows = table.rows(&ids).expect("in range");
+    (rows.matmul(&dense.transpose(0, 1)).square().sum(Kind::Float) + (dense - 0.3).square().sum(Kind::Float)).backward();
+}
+
+#[test]
+fn slices_and_tensors_make_the_same_steps() {
+    for rule in rules() {
+        for rows in [Rows::All, Rows::Touched] {
+            if rows == Rows::Touched && matches!(rule, Rule::Rprop { .. }) {
+                continue;
+            }
+            let config =
+                OptimizerConfig { rule, rows, learning_rate: 0.05, l2: 0.01, max_gradient_norm: 1.5, schedule: Schedule::Constant };
+            let (params, dense, table) = model(3);
+            let (mirror, mirror_dense, mirror_table) = model(3);
+            let mut optimizer = Optimizer::new(&config, &params).expect("a fine config");
+            let mut by_tensors = Optimizer::new(&config, &mirror).expect("a fine config");
+            for turn in 0..6 {
+                backward(&dense, &table, turn);
+                optimizer.step(&params, 0, false).expect("finite");
+                backward(&mirror_dense, &mirror_table, turn);
+                tch::no_grad(|| {
+                    let mut gradients: Vec<Gradient> = mirror.list().iter().map(|p| gradient_of(p).expect("there")).collect();
+                    let size = norm(&gradients, &mirror).expect("finite");
+                    by_tensors.steps += 1;
+                    let step = Step { learning_rate: 0.05, l2: 0.01, t: by_tensors.steps };
+                    for ((p, g), s) in mirror.list().iter().zip(&mut gradients).zip(&mut by_tensors.states) {
+                        if let Gradient::Dense(g) | Gradient::Rows(_, g) = g
+                            && size > 1.5
+                        {
+                            let _ = g.g_mul_scalar_(1.5 / size);
+                        }
+                        config.move_by_tensors(step, p, g, s).expect("moves");
+                    }
+                });
+            }
+            for (a, b) in params.list().iter().zip(mirror.list()) {
+                let difference = (a.tensor() - b.tensor()).abs().max().double_value(&[]);
+                assert!(difference < 2e-6, "{rule:?}, rows {rows:?}, `{}`: {difference}", a.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn adam_and_sgd_agree_with_tchs_own() {
+    use tch::nn::{self, OptimizerConfig as _};
+    for (rule, which) in [
+        (Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }, 0),
+        (Rule::Sgd { momentum: 0.9, nesterov: false }, 1),
+        (Rule::Adamw { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }, 2),
+        (Rule::Rmsprop { alpha: 0.99, momentum: 0.0, epsilon: 1e-8 }, 3),
+    ] {
+        let (params, dense, table) = model(5);
+        let store = nn::VarStore::new(Device::Cpu);
+        let mirror_dense = store.root().var_copy("w", &dense);
+        let mirror_table = store.root().var_copy("t", &table.all());
+        let mut theirs = match which {
+            0 => nn::Adam::default().build(&store, 0.05),
+            1 => nn::sgd(0.9, 0.0, 0.0, false).build(&store, 0.05),
+            2 => nn::AdamW { wd: 0.1, ..nn::AdamW::default() }.build(&store, 0.05),
+            _ => nn::RmsProp::default().build(&store, 0.05),
+        }
+        .expect("builds");
+        let config = OptimizerConfig {
+            rule,
+            rows: Rows::All,
+            learning_rate: 0.05,
+            l2: if which == 2 { 0.1 } else { 0.0 },
+            ..OptimizerConfig::default()
+        };
+        let mut ours = Optimizer::new(&config, &params).expect("a fine config");
+        for turn in 0..8u32 {
+            backward(&dense, &table, turn);
+            ours.step(&params, 0, false).expect("finite");
+            let ids = Tensor::from_slice(&[i64::from(turn % 7), i64::from((turn * 3 + 1) % 7), i64::from(turn % 7)]);
+            let rows = mirror_table.index_select(0, &ids);
+            let loss =
+                rows.matmul(&mirror_dense.transpose(0, 1)).square().sum(Kind::Float) + (&mirror_dense - 0.3).square().sum(Kind::Float);
+            theirs.backward_step(&loss);
+        }
+        for (mine, other) in [(dense, mirror_dense), (table.all(), mirror_table)] {
+            let difference = (mine - other).abs().max().double_value(&[]);
+            assert!(difference < 5e-6, "{rule:?}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn touched_rows_are_exact_where_untouched_ones_would_not_move() {
+    for rule in [Rule::Sgd { momentum: 0.0, nesterov: false }, Rule::Adagrad { initial: 0.0, epsilon: 1e-10 }] {
+        let mut ends = Vec::new();
+        for rows in [Rows::All, Rows::Touched] {
+            let (params, dense, table) = model(9);
+            let config = OptimizerConfig { rule, rows, learning_rate: 0.1, ..OptimizerConfig::default() };
+            let mut optimizer = Optimizer::new(&config, &params).expect("a fine config");
+            for turn in 0..5 {
+                backward(&dense, &table, turn);
+                optimizer.step(&params, 0, false).expect("finite");
+            }
+            ends.push(slice(&table.all()).to_vec());
+        }
+        assert_eq!(ends[0], ends[1], "{rule:?}");
+    }
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_is_named() {
+    let (params, dense, _) = model(1);
+    (dense.sum(Kind::Float) / 0.0).backward();
+    let mut optimizer =
+        Optimizer::new(&OptimizerConfig { max_gradient_norm: 1.0, ..OptimizerConfig::default() }, &params).expect("a fine config");
+    let error = optimizer.step(&params, 0, false).expect_err("infinite");
+    assert!(error.to_string().starts_with("the gradient of `w` is not finite"), "{error}");
+}
+
+#[test]
+fn a_saved_optimizer_goes_on_to_the_bit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("o.safetensors");
+    for rule in rules() {
+        let config = OptimizerConfig { rule, learning_rate: 0.05, ..OptimizerConfig::default() };
+        let (params, dense, table) = model(2);
+        let mut optimizer = Optimizer::new(&config, &params).expect("a fine config");
+        for turn in 0..3 {
+            backward(&dense, &table, turn);
+            optimizer.step(&params, 0, false).expect("finite");
+        }
+        let mut out = StateWriter::default();
+        optimizer.save(&params, &mut out).expect("saves");
+        out.write(&path).expect("writes");
+        let (kept_dense, kept_table) = (dense.copy(), table.all().copy());
+        let go_on = |optimizer: &mut Optimizer| {
+            for turn in 3..6 {
+                backward(&dense, &table, turn);
+                optimizer.step(&params, 0, false).expect("finite");
+            }
+            (slice(&dense.detach()).to_vec(), slice(&table.all()).to_vec())
+        };
+        let uninterrupted = go_on(&mut optimizer);
+        tch::no_grad(|| {
+            dense.shallow_clone().copy_(&kept_dense);
+            table.all().copy_(&kept_table);
+        });
+        let mut resumed = Optimizer::new(&config, &params).expect("a fine config");
+        resumed.load(&params, &StateReader::open(&path).expect("read")).expect("the same model");
+        assert_eq!(uninterrupted, go_on(&mut resumed), "{rule:?}");
+    }
+}
