@@ -1,1 +1,22 @@
-//! x
+//! The command line as a library: a crate of one's own adds its models and has every command.
+//!
+//! ```no_run
+//! # mod my { pub use rec_cf::Popularity as MyModel; }
+//! fn main() -> std::process::ExitCode {
+//!     rec_bench::main_with(|registry| registry.fit::<my::MyModel>("my-model", "counts rows"))
+//! }
+//! ```
+
+mod commands;
+pub mod config;
+pub mod environment;
+pub mod export;
+pub mod registry;
+pub mod report;
+pub mod run_folder;
+pub mod runner;
+pub mod sinks;
+pub mod table;
+
+pub use commands::main_with;
+pub use registry::Registry;

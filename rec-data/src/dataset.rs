@@ -1,6 +1,5 @@
 //! Data sets by name: found or fetched, verified, parsed once, and opened from the cache ever after.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -56,15 +55,22 @@ impl CandidateLists {
 
 /// Opens the data set called `id`: from the cache of an earlier parse, else from local files, else from where it can be fetched.
 ///
+/// ```no_run
+/// use rec_data::dataset::{self, Folders};
+/// let data = dataset::open("ml-100k", &Folders::from_env()?)?;
+/// assert_eq!(data.interactions.len(), 100_000);
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+///
 /// # Errors
 /// a usage problem for an unknown id; an unavailable problem where no source has it; a data problem where its files are not the published
 /// ones.
 pub fn open(id: &str, folders: &Folders) -> Result<Dataset> {
     let entry = catalogue::entry(id)?;
-    if let Some(located) = sources::locate(entry, folders) {
-        if let Some(dataset) = open_located(entry, &located, folders)? {
-            return Ok(dataset);
-        }
+    if let Some(located) = sources::locate(entry, folders)
+        && let Some(dataset) = open_located(entry, &located, folders)?
+    {
+        return Ok(dataset);
     }
     let located = bring(entry, folders)?;
     open_located(entry, &located, folders)?.ok_or_else(|| {
@@ -73,6 +79,15 @@ pub fn open(id: &str, folders: &Folders) -> Result<Dataset> {
 }
 
 /// Opens a user's own delimited file.
+///
+/// ```no_run
+/// use rec_data::dataset::{self, Folders};
+/// use rec_data::readers::delimited::Config;
+/// let config = Config { path: "clicks.tsv".into(), user: "visitor".into(), item: "page".into(), ..Config::default() };
+/// let data = dataset::open_file(&config, &Folders::from_env()?)?;
+/// assert_eq!(data.id, "file:clicks");
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 ///
 /// # Errors
 /// a usage problem where the file does not exist; a data problem where it is not as the configuration says.

@@ -162,8 +162,11 @@ fn ml_1m_is_parsed_within_a_second_and_reopened_within_20_milliseconds() {
             dataset::open("ml-1m", &again).map(drop)
         }),
     );
+    let start = Instant::now();
+    open("ml-1m", &folders);
+    let first = start.elapsed();
     let reopen = best(10, Box::new(|| dataset::open("ml-1m", &folders).map(drop)));
-    eprintln!("ml-1m: parse {parse:?}, reopen {reopen:?}");
+    eprintln!("ml-1m: parse {parse:?}, reopen {reopen:?} (the first time in this process {first:?})");
     assert!(parse < Duration::from_secs(1), "{parse:?}");
     assert!(reopen < Duration::from_millis(20), "{reopen:?}");
 }

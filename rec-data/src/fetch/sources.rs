@@ -64,7 +64,10 @@ pub fn bring<'a>(entry: &'a Entry, folders: &Folders) -> Result<Located<'a>> {
                 }
                 // Nothing else will fit on a full disk either.
                 Err(error) if Kind::exit_code_of(&error) == Kind::Io.exit_code() => return Err(error),
-                Err(error) => tried.push(format!("{}: {error:#}", way.name())),
+                Err(error) => {
+                    eprintln!("not from there: {error:#}");
+                    tried.push(format!("{}: {error:#}", way.name()));
+                }
             }
         }
     }
@@ -160,6 +163,7 @@ fn members(form: &Form, folder: &Path) -> Vec<Member> {
 mod tests {
     use super::*;
     use crate::catalogue::{self, Archive, Format, Role};
+    use crate::fetch::download::tests::{ok, server as serve};
 
     fn file(path: &str, url: Option<String>) -> catalogue::File {
         catalogue::File { role: Role::Interactions, path: path.into(), sha256: None, member: Some("m".into()), url }
@@ -207,6 +211,22 @@ mod tests {
         assert_eq!(found().as_deref(), Some("own/d/second.txt"));
         put("own/d/first.txt");
         assert_eq!(found().as_deref(), Some("own/d/first.txt"));
+    }
+
+    #[test]
+    fn a_source_that_fails_gives_way_to_the_next_and_the_files_are_found_there_after() {
+        let temp = tempfile::tempdir().expect("temp");
+        let folders = Folders { data: None, cache: temp.path().to_owned() };
+        let (url, served) = serve(vec![ok(b"1 2\n", 4)]);
+        let dead = Form { archive: Some(Archive { url: "http://127.0.0.1:9/x.zip".into(), sha256: None }), ..form("d/first.txt") };
+        let alive = Form { files: vec![file("d/second.txt", Some(url))], ..form("") };
+        let entry = entry(vec![dead, alive]);
+        for _ in 0..2 {
+            let located = bring(&entry, &folders).expect("the second form");
+            assert_eq!(located.files, [temp.path().join("data/made-up/second.txt")]);
+            assert_eq!(std::fs::read(&located.files[0]).expect("there"), b"1 2\n");
+        }
+        assert_eq!(served.join().expect("served").len(), 1);
     }
 
     #[test]
