@@ -59,6 +59,12 @@ impl Layers {
         overlay(&mut self.values, table, "", origin, &mut self.origins);
     }
 
+    /// Adds other layers over what is there, each value with the origin it has.
+    pub fn add_layers(&mut self, over: &Layers) {
+        overlay(&mut self.values, &over.values, "", "", &mut Origins::new());
+        self.origins.extend(over.origins.clone());
+    }
+
     /// Adds a TOML file.
     ///
     /// # Errors
@@ -90,13 +96,16 @@ impl Layers {
     /// # Errors
     /// a usage problem where there is no `=`, or the key is not a path.
     pub fn add_setting(&mut self, setting: &str) -> Result<()> {
-        let Some((path, text)) = setting.split_once('=') else { fail!(Usage, "`--set {setting}` is not key=value, such as `--set model.embedding_size=32`") };
+        let Some((path, text)) = setting.split_once('=') else {
+            fail!(Usage, "`--set {setting}` is not key=value, such as `--set model.embedding_size=32`")
+        };
         self.add_value(path.trim(), text.trim(), "--set")
     }
 
     fn add_value(&mut self, path: &str, text: &str, origin: &str) -> Result<()> {
         // A bare word is a string: `model.name=bpr`.
-        let value = format!("v = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("v")).unwrap_or_else(|| Value::String(text.into()));
+        let value =
+            format!("v = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("v")).unwrap_or_else(|| Value::String(text.into()));
         let mut nested = value;
         for part in path.rsplit('.') {
             require!(!part.is_empty(), Usage, "`{path}` is not a path of keys, such as `model.embedding_size`");
@@ -126,7 +135,13 @@ impl Layers {
     /// a usage problem that names the key, what it may be, and the nearest known one.
     pub fn resolve(&self, registry: &Registry) -> Result<(RunConfig, Origins)> {
         for key in self.values.keys() {
-            require!(KEYS.contains(&key.as_str()), Usage, "`{key}` is no section of a config{}; there are {}", did_you_mean(key, KEYS), KEYS.join(", "));
+            require!(
+                KEYS.contains(&key.as_str()),
+                Usage,
+                "`{key}` is no section of a config{}; there are {}",
+                did_you_mean(key, KEYS),
+                KEYS.join(", ")
+            );
         }
         let section = |name: &str| -> Result<Table> {
             match self.values.get(name) {
@@ -143,14 +158,25 @@ impl Layers {
         let name = match model.remove("name") {
             Some(Value::String(name)) => name,
             Some(_) => fail!(Usage, "`model.name` must be a model's name in quotes"),
-            None => fail!(Usage, "no model is named: `--model NAME`, or `name = \"…\"` in `[model]`; there are {}", registry.names().collect::<Vec<_>>().join(", ")),
+            None => fail!(
+                Usage,
+                "no model is named: `--model NAME`, or `name = \"…\"` in `[model]`; there are {}",
+                registry.names().collect::<Vec<_>>().join(", ")
+            ),
         };
         let entry = registry.get(&name)?;
         let gradient = if entry.by_gradients {
-            Some(GradientConfig { optimizer: read_section("optimizer", &section("optimizer")?)?, batch: read_section("batch", &section("batch")?)? })
+            Some(GradientConfig {
+                optimizer: read_section("optimizer", &section("optimizer")?)?,
+                batch: read_section("batch", &section("batch")?)?,
+            })
         } else {
             for key in ["optimizer", "batch"] {
-                require!(!self.values.contains_key(key), Usage, "`{name}` does not learn by gradients: `[{key}]` would be ignored, so leave it out");
+                require!(
+                    !self.values.contains_key(key),
+                    Usage,
+                    "`{name}` does not learn by gradients: `[{key}]` would be ignored, so leave it out"
+                );
             }
             None
         };
@@ -161,8 +187,29 @@ impl Layers {
         looping.check()?;
         let selection = read_section_with("selection", &section("selection")?, &["by", "nested", "retrain"])?;
         let protocol = section("protocol")?;
-        require!(!protocol.is_empty(), Usage, "no data is named: `--dataset ID`, or `[protocol]` in a file; `rec-bench data list` tells what there is");
-        let protocol = read_section_with("protocol", &protocol, &["version", "dataset", "content_hash", "filters", "split", "split_seeds", "relevant_at_least", "mask", "candidates", "drop_cold", "metrics", "ties"])?;
+        require!(
+            !protocol.is_empty(),
+            Usage,
+            "no data is named: `--dataset ID`, or `[protocol]` in a file; `rec-bench data list` tells what there is"
+        );
+        let protocol = read_section_with(
+            "protocol",
+            &protocol,
+            &[
+                "version",
+                "dataset",
+                "content_hash",
+                "filters",
+                "split",
+                "split_seeds",
+                "relevant_at_least",
+                "mask",
+                "candidates",
+                "drop_cold",
+                "metrics",
+                "ties",
+            ],
+        )?;
         let config = RunConfig {
             seed: number("seed", 1)?,
             split: number("split", 0)? as usize,
@@ -251,7 +298,9 @@ fn overlay(under: &mut Table, over: &Table, prefix: &str, origin: &str, origins:
         let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         match (under.get_mut(key), value) {
             // A tagged table (`rule = { name = "sgd", … }`) is replaced whole where its tag changes: other keys belong to the old one.
-            (Some(Value::Table(old)), Value::Table(new)) if ["name", "kind"].iter().all(|tag| path == "model" || new.get(*tag).is_none_or(|t| old.get(*tag) == Some(t))) => {
+            (Some(Value::Table(old)), Value::Table(new))
+                if ["name", "kind"].iter().all(|tag| path == "model" || new.get(*tag).is_none_or(|t| old.get(*tag) == Some(t))) =>
+            {
                 overlay(old, new, &path, origin, origins);
             }
             (_, Value::Table(new)) => {
@@ -283,7 +332,9 @@ pub fn read_section<T: DeserializeOwned + Serialize + Default>(section: &str, ta
 pub fn read_section_with<T: DeserializeOwned>(section: &str, table: &Table, known: &[&str]) -> Result<T> {
     for key in table.keys() {
         // An option that is absent by default is not among the known ones: serde has the last word on those.
-        if !known.contains(&key.as_str()) && let Some(near) = rec_data::problem::nearest(key, known.iter().copied()) {
+        if !known.contains(&key.as_str())
+            && let Some(near) = rec_data::problem::nearest(key, known.iter().copied())
+        {
             fail!(Usage, "[{section}] has no key `{key}` (did you mean `{near}`?); its keys are {}", known.join(", "));
         }
     }
@@ -313,7 +364,10 @@ mod tests {
         layers.add_setting("optimizer.rule.name=adagrad").expect("a setting");
         let (config, origins) = layers.resolve(&Registry::of_workspace()).expect("a fine config");
         assert_eq!(config.model["embedding_size"].as_integer(), Some(32));
-        assert_eq!((origins["model.embedding_size"].as_str(), origins["model.name"].as_str(), origins["seed"].as_str()), ("--set", "file.toml", "default"));
+        assert_eq!(
+            (origins["model.embedding_size"].as_str(), origins["model.name"].as_str(), origins["seed"].as_str()),
+            ("--set", "file.toml", "default")
+        );
         assert!(annotated(&config, &origins).expect("TOML").contains("embedding_size = 32  # --set\n"));
     }
 

@@ -51,10 +51,12 @@ impl Environment {
 /// The version that the linked libtorch was built as.
 pub fn libtorch_version() -> String {
     let header = Path::new(rec_core::shim::LIBTORCH_FOLDER).join("../include/torch/headeronly/version.h");
-    let older = Path::new(rec_core::shim::LIBTORCH_FOLDER).join("../include/torch/csrc/api/include/torch/version.h");
-    let text = std::fs::read_to_string(header).or_else(|_| std::fs::read_to_string(older)).unwrap_or_default();
-    let found = text.lines().find_map(|l| l.strip_prefix("#define TORCH_VERSION ")).map(|v| v.trim_matches(['"', ' ']).to_owned());
-    found.unwrap_or_else(|| "unknown".into())
+    let text = std::fs::read_to_string(header).unwrap_or_default();
+    let part = |name: &str| text.lines().find_map(|l| l.strip_prefix("#define TORCH_VERSION_")?.strip_prefix(name)).map(str::trim);
+    match (part("MAJOR"), part("MINOR"), part("PATCH")) {
+        (Some(major), Some(minor), Some(patch)) => format!("{major}.{minor}.{patch}"),
+        _ => "unknown".into(),
+    }
 }
 
 fn commit() -> String {

@@ -57,7 +57,9 @@ impl Registry {
             one_pass: false,
             defaults: defaults::<M::Config>,
             resolve: resolve::<M::Config>,
-            build: |model, how, data, device, seed| Ok(Box::new(GradientTrainer::<M>::new(&read_section("model", model)?, how, data, device, seed)?)),
+            build: |model, how, data, device, seed| {
+                Ok(Box::new(GradientTrainer::<M>::new(&read_section("model", model)?, how, data, device, seed)?))
+            },
         };
         self.entries.insert(name.into(), entry);
     }
@@ -82,7 +84,12 @@ impl Registry {
     pub fn get(&self, name: &str) -> Result<&Entry> {
         match self.entries.get(name) {
             Some(entry) => Ok(entry),
-            None => fail!(Usage, "no model is called `{name}`{}; there are {}", did_you_mean(name, self.names()), self.names().collect::<Vec<_>>().join(", ")),
+            None => fail!(
+                Usage,
+                "no model is called `{name}`{}; there are {}",
+                did_you_mean(name, self.names()),
+                self.names().collect::<Vec<_>>().join(", ")
+            ),
         }
     }
 
@@ -118,7 +125,14 @@ impl Entry {
     ///
     /// # Errors
     /// a usage problem of the config, or where the data has not what the model needs.
-    pub fn build(&self, model: &toml::Table, how: &GradientConfig, data: &Arc<TrainView>, device: Device, seed: u64) -> Result<Box<dyn Trainer>> {
+    pub fn build(
+        &self,
+        model: &toml::Table,
+        how: &GradientConfig,
+        data: &Arc<TrainView>,
+        device: Device,
+        seed: u64,
+    ) -> Result<Box<dyn Trainer>> {
         require!(seed <= i64::MAX as u64, Usage, "`seed` is {seed}: it must be at most {}", i64::MAX);
         (self.build)(model, how, data, device, seed)
     }

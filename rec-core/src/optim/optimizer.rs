@@ -219,7 +219,7 @@ impl OptimizerConfig {
                 }
                 let here: Vec<Tensor> = states.iter().map(|s| s.f_index_select(0, &index)).collect::<Result<_, _>>()?;
                 let (new, new_states) = self.rule.update_tensor(step, &p.f_index_select(0, &index)?, g, &here)?;
-                p.shallow_clone().f_index_copy_(0, &index, &new)?;
+                let _ = p.shallow_clone().f_index_copy_(0, &index, &new)?;
                 states.iter_mut().zip(new_states).try_for_each(|(s, new)| s.f_index_copy_(0, &index, &new).map(drop))?;
                 Ok(())
             }

@@ -1,0 +1,171 @@
+//! The commands.
+
+mod compare;
+mod data;
+mod doctor;
+mod eval;
+mod recommend;
+mod table;
+mod train;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use rec_core::device::{DeviceChoice, set_threads};
+use rec_core::shim::set_deterministic;
+use rec_core::train::Interrupt;
+use rec_data::dataset::Folders;
+use rec_data::{Kind, problem};
+
+use crate::Registry;
+use crate::runner::Bench;
+
+const ABOUT: &str = "Recommender systems: published tables beside measured ones, and your own model under the same protocol";
+
+const AFTER: &str = "\
+With no words: runs what is missing of the quickstart table and prints it.
+
+Examples:
+  rec-bench table list
+  rec-bench table run ml-1m-recbole-gnn
+  rec-bench train --model bpr --dataset ml-100k --out runs/mine --set model.embedding_size=32
+  rec-bench recommend runs/mine --user 196
+  rec-bench recommend runs/mine --history 50,181,172 -k 5
+
+Exit codes:
+  0 done   1 unexpected   2 wrong word, key or value   3 wrong data   4 cannot be fetched
+  5 disk   6 a number left its range   130 stopped by Ctrl-C, with a checkpoint
+
+Environment:
+  REC_DATA_DIR   a folder with data sets, looked into first
+  REC_CACHE_DIR  where fetched and parsed data is kept (default ~/.cache/rec)
+  REC_SET_…      a config value: REC_SET_MODEL__EMBEDDING_SIZE=32";
+
+#[derive(Parser)]
+#[command(name = "rec-bench", version, about = ABOUT, after_help = AFTER, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Args)]
+struct Common {
+    /// Where tensors live: cpu, cuda:N or auto
+    #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]
+    device: String,
+    /// Threads; 0 takes all cores
+    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    threads: usize,
+    /// Folder of the tables' runs
+    #[arg(long, global = true, default_value = "runs", value_name = "FOLDER")]
+    runs: PathBuf,
+    /// Writes no TensorBoard files
+    #[arg(long, global = true)]
+    no_board: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Published tables: what there is, run them, show them
+    Table(table::TableArgs),
+    /// Trains a model under a protocol and measures it
+    Train(train::TrainArgs),
+    /// Measures the model of a finished run again
+    Eval(eval::EvalArgs),
+    /// Recommends items to a user of a finished run, or to a history
+    Recommend(recommend::RecommendArgs),
+    /// Compares two finished runs user by user
+    Compare(compare::CompareArgs),
+    /// Data sets: what there is, fetch, verify, describe, write a split out
+    Data(data::DataArgs),
+    /// Models: what there is, and their hyper-parameters
+    Models(train::ModelsArgs),
+    /// Looks for what is wrong with this set-up, and says the way out
+    Doctor(doctor::DoctorArgs),
+}
+
+/// Runs the command line with the workspace's models and those that `add` registers.
+pub fn main_with(add: impl FnOnce(&mut Registry)) -> ExitCode {
+    let mut registry = Registry::of_workspace();
+    add(&mut registry);
+    // clap ends the process itself on --help (0) and on a wrong flag (2).
+    let cli = Cli::parse();
+    match run(cli, &registry) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", sentence(&error));
+            ExitCode::from(Kind::exit_code_of(&error))
+        }
+    }
+}
+
+/// The chain of causes in one line each; of libtorch's messages the first line only, the rest is a C++ backtrace.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let mut text = cause.to_string();
+        if cause.is::<rec_core::tch::TchError>() {
+            text = text.lines().next().unwrap_or_default().to_owned();
+        }
+        if parts.last().is_none_or(|last| !last.ends_with(&text)) {
+            parts.push(text);
+        }
+    }
+    parts.join(": ")
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|c| c.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
+}
+
+fn run(cli: Cli, registry: &Registry) -> Result<()> {
+    let choice: DeviceChoice = cli.common.device.parse()?;
+    set_threads(cli.common.threads)?;
+    set_deterministic(true);
+    if let Some(Command::Doctor(args)) = &cli.command {
+        return doctor::run(args, choice);
+    }
+    let interrupt = Interrupt::default();
+    let seen = interrupt.clone();
+    ctrlc::set_handler(move || {
+        if seen.is_set() {
+            // A second Ctrl-C does not wait for the step to end.
+            std::process::exit(i32::from(Kind::Interrupted.exit_code()));
+        }
+        eprintln!("stopping after this step; Ctrl-C again to stop at once");
+        seen.set();
+    })
+    .map_err(|e| problem!(Io, "Ctrl-C cannot be handled: {e}"))?;
+    let bench = Bench { registry, folders: Folders::from_env()?, device: choice.open()?, interrupt, board: !cli.common.no_board };
+    let runs = &cli.common.runs;
+    match cli.command {
+        None => table::quickstart(&bench, runs),
+        Some(Command::Table(args)) => table::run(args, &bench, runs),
+        Some(Command::Train(args)) => train::run(args, &bench),
+        Some(Command::Eval(args)) => eval::run(&args, &bench),
+        Some(Command::Recommend(args)) => recommend::run(&args, &bench),
+        Some(Command::Compare(args)) => compare::run(&args),
+        Some(Command::Data(args)) => data::run(args, &bench),
+        Some(Command::Models(args)) => train::models(&args, registry),
+        Some(Command::Doctor(_)) => unreachable!("answered above"),
+    }
+}
+
+/// Writes to standard output; a reader that went away is an error, not a panic.
+fn say(text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Writes JSON to standard output.
+fn say_json<T: serde::Serialize>(value: &T) -> Result<()> {
+    say(&format!("{}\n", serde_json::to_string_pretty(value)?))
+}

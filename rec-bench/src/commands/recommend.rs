@@ -1,0 +1,70 @@
+//! `rec-bench recommend`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use rec_core::eval::top_items;
+use rec_core::model::Users;
+use rec_data::csr::Csr;
+use rec_data::{problem, require};
+
+use super::{say, say_json};
+use crate::runner::Bench;
+
+#[derive(Args)]
+pub(super) struct RecommendArgs {
+    /// A finished run's folder
+    run: PathBuf,
+    /// Raw id of a user that the model was trained with
+    #[arg(long, value_name = "ID", required_unless_present = "history", conflicts_with = "history")]
+    user: Option<String>,
+    /// Raw ids of items, oldest first, of a user who is new
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    history: Vec<String>,
+    /// How many items
+    #[arg(short, long, default_value_t = 10, value_name = "K")]
+    k: usize,
+    /// Also recommends what the user has already
+    #[arg(long)]
+    with_seen: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &RecommendArgs, bench: &Bench) -> Result<()> {
+    require!(args.k > 0, Usage, "`-k` is 0: it must be at least 1");
+    let (trainer, prepared, config) = bench.load(&args.run)?;
+    let data = &prepared.interactions;
+    let item = |raw: &String| data.item_ids.number(raw).ok_or_else(|| problem!(Usage, "{} has no item `{raw}`", config.protocol.dataset));
+    let (user, history) = match &args.user {
+        Some(raw) => {
+            let user = data.user_ids.number(raw).ok_or_else(|| problem!(Usage, "{} has no user `{raw}`", config.protocol.dataset))?;
+            let train = if config.selection.retrain { &prepared.views.all_of_train } else { &prepared.views.train };
+            (user, train.by_user().row(user as usize).to_vec())
+        }
+        None => {
+            require!(
+                trainer.model().scores_histories(),
+                Usage,
+                "`{}` scores users that it was trained with only: give `--user`, or train a model that scores histories, such as `ease` or `ials`",
+                config.name
+            );
+            (Users::NEW, args.history.iter().map(item).collect::<Result<Vec<u32>>>()?)
+        }
+    };
+    let masked = if args.with_seen { Vec::new() } else { history.clone() };
+    let histories = Csr::from_rows(data.num_items(), [history]);
+    let best = top_items(trainer.model(), &Users::new(&[user], &histories), &[masked], args.k)?.swap_remove(0);
+    let title = |item: u32| data.item_features.get("title").map(|f| f.text(item as usize));
+    if args.json {
+        let items: Vec<_> =
+            best.iter().map(|&(i, score)| serde_json::json!({ "item": data.item_ids.raw(i), "score": score, "title": title(i) })).collect();
+        return say_json(&items);
+    }
+    for (rank, &(i, score)) in best.iter().enumerate() {
+        say(&format!("{:>3}  {:>10.4}  {:<10}  {}\n", rank + 1, score, data.item_ids.raw(i), title(i).unwrap_or_default()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! One run: data, training, selection, test metrics, all written to the run's folder.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rec_core::eval::{Evaluation, evaluate};
+use rec_core::events::{Clock, Event, Events, Sink};
+use rec_core::model::Score;
+use rec_core::protocol::{JudgedBy, Prepared, Protocol};
+use rec_core::state::StateReader;
+use rec_core::tch::Device;
+use rec_core::tensorboard::{Embedding, EmbeddingColumn, EventWriter, HparamValue, SessionStatus, fenced, flatten_hparams};
+use rec_core::train::{GradientConfig, Interrupt, Judge, LoopConfig, Outcome, Trainer, train};
+use rec_data::dataset::{Dataset, Folders};
+use rec_data::{fail, require};
+
+use crate::Registry;
+use crate::config::{Origins, RunConfig};
+use crate::environment::Environment;
+use crate::report;
+use crate::run_folder::{RunFolder, RunResult};
+use crate::sinks::{Board, Lines, Progress};
+
+/// What runs share.
+pub struct Bench<'a> {
+    /// The models.
+    pub registry: &'a Registry,
+    /// Where data lies.
+    pub folders: Folders,
+    /// Where tensors live.
+    pub device: Device,
+    /// Set by Ctrl-C.
+    pub interrupt: Interrupt,
+    /// Whether TensorBoard files are written.
+    pub board: bool,
+}
+
+/// Opens the protocol's data.
+///
+/// # Errors
+/// as [`rec_data::dataset::open`].
+pub fn open_data(protocol: &Protocol, folders: &Folders, file: Option<&rec_data::readers::delimited::Config>) -> Result<Dataset> {
+    match file {
+        Some(file) => rec_data::dataset::open_file(file, folders),
+        None => rec_data::dataset::open(&protocol.dataset, folders),
+    }
+}
+
+impl Bench<'_> {
+    /// Runs `config` on `dataset` in `folder`, or goes on where it was cut off; a finished run is read, not repeated.
+    ///
+    /// # Errors
+    /// those of data, training, evaluation and disk.
+    pub fn run(&self, label: &str, config: &RunConfig, origins: &Origins, dataset: &Dataset, path: &Path) -> Result<RunResult> {
+        let mut config = config.clone();
+        config.protocol = config.protocol.of(dataset)?;
+        let folder = RunFolder::open(path, &config, origins)?;
+        if let Some(result) = folder.result()? {
+            return Ok(result);
+        }
+        let clock = Clock::new();
+        let environment = Environment::now(&device_name(self.device));
+        folder.write_json("env.json", &environment)?;
+        let prepared = config.protocol.prepare(dataset, config.split, &config.selection)?;
+        let mut events = Events::default();
+        events.add(Box::new(Progress::new(label)));
+        for warning in &prepared.split.warnings {
+            events.send(&Event::Note(warning))?;
+        }
+        let (trainer, outcome) = self.fit(&config, &prepared, &folder, events)?;
+        let test = Clock::new();
+        let learned = learned_from(&config, &prepared, trainer.as_ref());
+        let evaluation = evaluate(trainer.model(), &prepared.views.test, learned, &config.protocol.metrics)?;
+        let result = RunResult {
+            config_hash: config.hash()?,
+            protocol_hash: config.protocol.hash(),
+            content_hash: dataset.content_hash.clone(),
+            seed: config.seed,
+            split: config.split,
+            outcome,
+            metrics: evaluation.values.clone(),
+            test_seconds: test.seconds(),
+            seconds: clock.seconds(),
+            environment,
+        };
+        folder.write_per_user(&evaluation, learned.user_ids())?;
+        if self.board {
+            write_board(&folder, &config, trainer.model(), &prepared, &evaluation, &result)?;
+        }
+        folder.write("report.html", report::run_page(&folder, &config, &result)?.as_bytes())?;
+        folder.write_json("result.json", &result)?;
+        Ok(result)
+    }
+
+    /// Trains with the judge that the selection names, and again on train and valid together where it says so.
+    fn fit(&self, config: &RunConfig, prepared: &Prepared, folder: &RunFolder, mut events: Events) -> Result<(Box<dyn Trainer>, Outcome)> {
+        let views = &prepared.views;
+        let entry = self.registry.get(&config.name)?;
+        let gradient = config.gradient.clone().unwrap_or_default();
+        let checkpoints = folder.file("checkpoints");
+        let judge = match config.selection.by {
+            _ if entry.one_pass => None,
+            JudgedBy::Last => None,
+            JudgedBy::Test => Some(Judge { held: &views.test, part: "test" }),
+            JudgedBy::Valid => match &views.valid {
+                Some(valid) => Some(Judge { held: valid, part: "valid" }),
+                None => fail!(
+                    Usage,
+                    "validation is to pick the epoch, but the split has no validation part: give `selection.nested`, or select by `last`"
+                ),
+            },
+        };
+        let retrain = config.selection.retrain;
+        let mut epochs_of_retraining = config.looping.epochs;
+        let mut picked = None;
+        if judge.is_some() || !retrain {
+            let mut trainer = self.trainer(config, &gradient, &views.train)?;
+            self.listen(folder, &checkpoints, "", &mut events)?;
+            let outcome = train(trainer.as_mut(), &views.train, judge, &config.looping, &checkpoints, &self.interrupt, &mut events)?;
+            if !retrain {
+                return Ok((trainer, outcome));
+            }
+            epochs_of_retraining = outcome.best_epoch;
+            picked = Some(outcome);
+        }
+        let mut trainer = self.trainer(config, &gradient, &views.all_of_train)?;
+        let again = checkpoints.join("all-of-train");
+        let mut events = Events::default();
+        events.add(Box::new(Progress::new("… on all of train")));
+        self.listen(folder, &again, "all-of-train-", &mut events)?;
+        let looping = LoopConfig { epochs: epochs_of_retraining, ..config.looping.clone() };
+        let mut outcome = train(trainer.as_mut(), &views.all_of_train, None, &looping, &again, &self.interrupt, &mut events)?;
+        if let Some(picked) = picked {
+            outcome.best_value = picked.best_value;
+            outcome.train_seconds += picked.train_seconds;
+            outcome.eval_seconds += picked.eval_seconds;
+        }
+        Ok((trainer, outcome))
+    }
+
+    fn trainer(
+        &self,
+        config: &RunConfig,
+        gradient: &GradientConfig,
+        data: &std::sync::Arc<rec_data::view::TrainView>,
+    ) -> Result<Box<dyn Trainer>> {
+        self.registry.get(&config.name)?.build(&config.model, gradient, data, self.device, config.seed)
+    }
+
+    /// Adds the readers that write to the run's folder, each going on where the checkpoint stands.
+    fn listen(&self, folder: &RunFolder, checkpoints: &Path, prefix: &str, events: &mut Events) -> Result<()> {
+        let last = checkpoints.join("last.safetensors");
+        let epoch = if last.exists() {
+            StateReader::open(&last)?.value::<serde_json::Value>("progress")?["epoch"].as_u64().unwrap_or(0)
+        } else {
+            0
+        };
+        let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(Lines::open(&folder.file(&format!("{prefix}metrics.jsonl")), epoch)?)];
+        if self.board {
+            sinks.push(Box::new(Board::open(&folder.file(&format!("tb/{prefix}train")), epoch)?));
+        }
+        sinks.into_iter().for_each(|sink| events.add(sink));
+        Ok(())
+    }
+
+    /// The trained model of a finished run, its data, and its config.
+    ///
+    /// # Errors
+    /// a usage problem where the run is not finished.
+    pub fn load(&self, path: &Path) -> Result<(Box<dyn Trainer>, Prepared, RunConfig)> {
+        let folder = RunFolder::existing(path)?;
+        require!(folder.result()?.is_some(), Usage, "{} is not finished: train it to the end first", path.display());
+        let config = folder.config(self.registry)?;
+        let dataset = open_data(&config.protocol, &self.folders, self.own_file(&folder)?.as_ref())?;
+        config.protocol.of(&dataset)?;
+        let prepared = config.protocol.prepare(&dataset, config.split, &config.selection)?;
+        let again = folder.file("checkpoints/all-of-train/last.safetensors");
+        let (state, data) =
+            match [("checkpoints/best.safetensors", &prepared.views.train), ("checkpoints/last.safetensors", &prepared.views.train)] {
+                _ if again.exists() => (again, &prepared.views.all_of_train),
+                choices => {
+                    let found = choices.into_iter().map(|(name, data)| (folder.file(name), data)).find(|(file, _)| file.exists());
+                    found.with_context(|| format!("{} has no checkpoint", path.display()))?
+                }
+            };
+        let mut trainer = self.trainer(&config, &config.gradient.clone().unwrap_or_default(), data)?;
+        trainer.load(&StateReader::open(&state)?)?;
+        Ok((trainer, prepared, config))
+    }
+
+    /// The file description of a run on a user's own file, kept beside its config.
+    fn own_file(&self, folder: &RunFolder) -> Result<Option<rec_data::readers::delimited::Config>> {
+        let file = folder.file("data.toml");
+        if !file.exists() {
+            return Ok(None);
+        }
+        Ok(Some(toml::from_str(&std::fs::read_to_string(file)?)?))
+    }
+}
+
+/// The rows that the tested model learned from.
+fn learned_from<'a>(config: &RunConfig, prepared: &'a Prepared, _: &dyn Trainer) -> &'a rec_data::view::TrainView {
+    if config.selection.retrain { &prepared.views.all_of_train } else { &prepared.views.train }
+}
+
+/// `cpu` or `cuda:N`.
+pub fn device_name(device: Device) -> String {
+    match device {
+        Device::Cuda(n) => format!("cuda:{n}"),
+        _ => "cpu".into(),
+    }
+}
+
+/// Config, protocol, hyper-parameters with their results, precision–recall curve of the first evaluated users, item vectors with titles.
+fn write_board(
+    folder: &RunFolder,
+    config: &RunConfig,
+    model: &dyn Score,
+    prepared: &Prepared,
+    evaluation: &Evaluation,
+    result: &RunResult,
+) -> Result<()> {
+    let mut board = EventWriter::create(&folder.file("tb/run"))?;
+    let epoch = result.outcome.best_epoch;
+    board.text("config", epoch, &fenced("toml", &toml::to_string(&config.layout()?)?))?;
+    board.text("protocol", epoch, &fenced("json", &serde_json::to_string_pretty(&config.protocol)?))?;
+    let mut hparams: Vec<(String, HparamValue)> =
+        vec![("model".into(), HparamValue::from(config.name.as_str())), ("seed".into(), HparamValue::Number(config.seed as f64))];
+    hparams.extend(flatten_hparams(&serde_json::to_value(&config.model)?));
+    if let Some(gradient) = &config.gradient {
+        hparams.push(("learning_rate".into(), HparamValue::Number(gradient.optimizer.learning_rate)));
+        hparams.push(("batch_size".into(), HparamValue::Number(gradient.batch.batch_size as f64)));
+    }
+    board.session_start(&config.name, &hparams)?;
+    for (metric, value) in &evaluation.values {
+        board.scalar(&format!("test/{metric}"), epoch, *value)?;
+    }
+    if evaluation.values.iter().any(|(m, _)| !m.is_rating())
+        && let Some((labels, probabilities)) = report::labelled_scores(model, &prepared.views.test)?
+    {
+        board.pr_curve("test/relevant_among_all", epoch, &labels, &probabilities, None, 201)?;
+    }
+    board.session_end(SessionStatus::Success)?;
+    board.flush()?;
+    if let Some(vectors) = model.item_vectors() {
+        let data = &prepared.interactions;
+        let titles: Vec<String> = data.item_ids.iter().map(str::to_owned).collect();
+        let named =
+            |name: &str| data.item_features.get(name).map(|f| (0..data.num_items()).map(|row| f.text(row)).collect::<Vec<String>>());
+        let (title, genres) = (named("title").unwrap_or_else(|| titles.clone()), named("genres").or_else(|| named("genre")));
+        let mut columns = vec![EmbeddingColumn { name: "title", values: &title }, EmbeddingColumn { name: "item", values: &titles }];
+        if let Some(genres) = &genres {
+            columns.push(EmbeddingColumn { name: "genres", values: genres });
+        }
+        board.embeddings(&[Embedding { name: "items", vectors: &vectors.values, width: vectors.dim, columns: &columns }])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! Measured cells beside published ones.
+
+use std::path::Path;
+
+use anyhow::Result;
+use rec_core::eval::Metric;
+use rec_core::protocol::JudgedBy;
+use rec_core::statistics::{Interval, over_seeds, over_users, standard_deviation};
+use rec_data::fail;
+use serde::{Deserialize, Serialize};
+
+use super::queue::finished;
+use super::spec::Table;
+use crate::Registry;
+use crate::run_folder::read_per_user;
+
+/// Draws of a bootstrap interval over users.
+const DRAWS: usize = 1000;
+
+/// Whether a published value was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Within the tolerance.
+    Reproduced,
+    /// Better by more than the tolerance.
+    Above,
+    /// Worse by more than the tolerance.
+    Below,
+    /// Measured; there is no published value.
+    Measured,
+    /// Not all runs are finished.
+    NotRun,
+    /// Measured; the published value is not to be believed.
+    Disputed,
+}
+
+impl Status {
+    /// As it is written in tables.
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Reproduced => "reproduced",
+            Status::Above => "above",
+            Status::Below => "below",
+            Status::Measured => "measured",
+            Status::NotRun => "not run",
+            Status::Disputed => "disputed",
+        }
+    }
+}
+
+/// One cell, as `table show --json` and `results/ID/cells.json` hold it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cell {
+    /// The table's id.
+    pub table: String,
+    /// The row's name.
+    pub model: String,
+    /// The data set's id.
+    pub dataset: String,
+    /// What was measured.
+    pub metric: Metric,
+    /// The published value.
+    pub published: Option<f64>,
+    /// Where the published value stands.
+    pub source: String,
+    /// What a reader should know.
+    pub note: Option<String>,
+    /// How far the mean may lie from the published value.
+    pub tolerance: Option<f64>,
+    /// Mean over the runs.
+    pub measured: Option<f64>,
+    /// 95 % interval of the mean: Student's over runs, or the bootstrap's over users where there is one run.
+    pub interval: Option<Interval>,
+    /// Deviation over the runs.
+    pub deviation: Option<f64>,
+    /// What the interval is over: `runs` or `users`.
+    pub interval_over: Option<String>,
+    /// The runs' values.
+    pub values: Vec<f64>,
+    /// The model's seeds, run by run.
+    pub seeds: Vec<u64>,
+    /// The split seeds, run by run.
+    pub split_seeds: Vec<u64>,
+    /// Whether the published value was reached.
+    pub status: Status,
+    /// What picked the epoch: `valid`, `test` or `last`, and whether the model was trained again on all of train.
+    pub selection: String,
+    /// How the hyper-parameters were found.
+    pub tuned: String,
+    /// sha256 of the protocol.
+    pub protocol_hash: Option<String>,
+    /// sha256 of the data's rows.
+    pub content_hash: Option<String>,
+    /// Commit of the source.
+    pub commit: Option<String>,
+    /// What it ran on.
+    pub hardware: Option<String>,
+    /// Mean seconds of a run.
+    pub seconds: Option<f64>,
+}
+
+/// The cells of a table, measured where all runs of a row are finished under `root`.
+///
+/// # Errors
+/// a usage problem where finished runs have different protocol hashes: such rows do not stand in one table.
+pub fn cells(root: &Path, table: &Table, registry: &Registry) -> Result<Vec<Cell>> {
+    let mut cells = Vec::new();
+    let mut first: Option<(String, String)> = None;
+    for row in &table.rows {
+        let done = finished(root, table, row, registry)?;
+        let complete = done.results.len() == done.of;
+        for result in &done.results {
+            match &first {
+                None => first = Some((row.name.clone(), result.protocol_hash.clone())),
+                Some((_, hash)) if *hash == result.protocol_hash => {}
+                Some((other, _)) => fail!(
+                    Usage,
+                    "{}: `{}` and `{other}` were run under different protocols (or data): their numbers do not compare, run both again",
+                    table.id,
+                    row.name
+                ),
+            }
+        }
+        let selection = row.selection(table);
+        let by = match selection.by {
+            JudgedBy::Valid => "valid",
+            JudgedBy::Test => "test",
+            JudgedBy::Last => "last",
+        };
+        for spec in &row.cells {
+            let value = |r: &crate::run_folder::RunResult| r.metrics.iter().find(|m| m.0 == spec.metric).map(|m| m.1);
+            let values: Vec<f64> = done.results.iter().filter_map(value).collect();
+            let there = complete && values.len() == done.of && !values.is_empty();
+            let mut interval = None;
+            let mut over = None;
+            if there && values.len() > 1 {
+                interval = Some(over_seeds(&values));
+                over = Some("runs".to_owned());
+            } else if there && spec.metric.is_per_user() {
+                let (_, users) = read_per_user(&done.folders[0].join("per_user.parquet"), spec.metric)?;
+                if users.iter().any(|v| !v.is_nan()) {
+                    interval = Some(over_users(&users, DRAWS, 1));
+                    over = Some("users".to_owned());
+                }
+            }
+            let measured = there.then(|| values.iter().sum::<f64>() / values.len() as f64);
+            let last = done.results.last().filter(|_| there);
+            cells.push(Cell {
+                table: table.id.clone(),
+                model: row.name.clone(),
+                dataset: table.protocol.dataset.clone(),
+                metric: spec.metric,
+                published: spec.published,
+                source: spec.source.clone().unwrap_or_else(|| table.source.clone()),
+                note: spec.disputed.clone().or_else(|| spec.note.clone()),
+                tolerance: spec.tolerance,
+                measured,
+                interval,
+                deviation: (there && values.len() > 1).then(|| standard_deviation(&values)),
+                interval_over: over,
+                seeds: done.results.iter().map(|r| r.seed).collect(),
+                split_seeds: done.results.iter().map(|r| table.protocol.split_seeds.get(r.split).copied().unwrap_or(0)).collect(),
+                status: status(measured, spec.published, spec.tolerance, spec.metric, spec.disputed.is_some()),
+                selection: if selection.retrain { format!("{by}, then all of train") } else { by.into() },
+                tuned: row.tuned.clone(),
+                protocol_hash: last.map(|r| r.protocol_hash.clone()),
+                content_hash: last.map(|r| r.content_hash.clone()),
+                commit: last.map(|r| r.environment.commit.clone()),
+                hardware: last.map(|r| r.environment.hardware()),
+                seconds: there.then(|| done.results.iter().map(|r| r.seconds).sum::<f64>() / values.len() as f64),
+                values,
+            });
+        }
+    }
+    Ok(cells)
+}
+
+fn status(measured: Option<f64>, published: Option<f64>, tolerance: Option<f64>, metric: Metric, disputed: bool) -> Status {
+    let (Some(measured), published) = (measured, published) else { return Status::NotRun };
+    let (Some(published), Some(tolerance)) = (published, tolerance) else { return Status::Measured };
+    if disputed {
+        return Status::Disputed;
+    }
+    let better = if metric.higher_is_better() { measured - published } else { published - measured };
+    if better.abs() <= tolerance {
+        Status::Reproduced
+    } else if better > 0.0 {
+        Status::Above
+    } else {
+        Status::Below
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tolerance_is_one_that_a_wrong_model_fails() {
+        let ndcg: Metric = "ndcg@10".parse().expect("a metric");
+        let rmse: Metric = "rmse".parse().expect("a metric");
+        assert_eq!(status(Some(0.0), Some(0.29), Some(0.01), ndcg, false), Status::Below);
+        assert_eq!(status(Some(0.285), Some(0.29), Some(0.01), ndcg, false), Status::Reproduced);
+        assert_eq!(status(Some(0.31), Some(0.29), Some(0.01), ndcg, false), Status::Above);
+        assert_eq!(status(Some(0.95), Some(0.90), Some(0.01), rmse, false), Status::Below);
+        assert_eq!(status(None, Some(0.90), Some(0.01), rmse, false), Status::NotRun);
+        assert_eq!(status(Some(0.9), None, None, rmse, false), Status::Measured);
+    }
+}

@@ -1,0 +1,134 @@
+//! Tables for people: in the terminal and in Markdown.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use comfy_table::{CellAlignment, ContentArrangement, presets};
+use rec_data::{fail, require};
+
+use super::cell::Cell;
+use super::spec::Table;
+use crate::run_folder::write_whole;
+
+const HEADER: [&str; 7] = ["model", "metric", "published", "measured", "95 % interval", "status", "seconds"];
+
+fn rows(cells: &[Cell]) -> Vec<[String; 7]> {
+    let number = |v: Option<f64>| v.map_or("–".into(), |v| format!("{v:.4}"));
+    let mut last = "";
+    cells
+        .iter()
+        .map(|c| {
+            let model = if c.model == last { String::new() } else { c.model.clone() };
+            last = &c.model;
+            let interval = match (&c.interval, c.interval_over.as_deref()) {
+                (Some(i), Some("users")) => format!("{:.4} – {:.4} (users)", i.low, i.high),
+                (Some(i), _) => format!("{:.4} – {:.4}", i.low, i.high),
+                (None, _) => "–".into(),
+            };
+            let peek = if c.selection == "test" { " (epoch picked on test)" } else { "" };
+            [
+                model,
+                c.metric.to_string(),
+                number(c.published),
+                number(c.measured),
+                interval,
+                format!("{}{peek}", c.status.word()),
+                c.seconds.map_or("–".into(), |s| format!("{s:.1}")),
+            ]
+        })
+        .collect()
+}
+
+fn heading(table: &Table, cells: &[Cell]) -> String {
+    let runs = cells.iter().map(|c| c.values.len()).max().unwrap_or(0);
+    let splits = table.protocol.split_seeds.len();
+    let over = if splits > 1 {
+        format!("mean of {splits} splits")
+    } else if runs > 1 {
+        format!("mean of {runs} seeds where a model draws")
+    } else {
+        "one run a row".into()
+    };
+    format!("{} · {over}", table.title)
+}
+
+/// For a terminal.
+pub fn text(table: &Table, cells: &[Cell]) -> String {
+    let mut grid = comfy_table::Table::new();
+    grid.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_header(HEADER);
+    rows(cells).into_iter().for_each(|row| {
+        grid.add_row(row);
+    });
+    for column in [2, 3, 6] {
+        if let Some(column) = grid.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let mut out = format!("{}\n{grid}\n", heading(table, cells));
+    out.push_str(&format!("published: {}\n", table.source));
+    if !table.note.is_empty() {
+        out.push_str(&format!("{}\n", table.note.trim()));
+    }
+    if let Some(hash) = cells.iter().find_map(|c| c.protocol_hash.as_deref()) {
+        out.push_str(&format!(
+            "protocol {}, data {}\n",
+            &hash[..12],
+            cells.iter().find_map(|c| c.content_hash.as_deref()).map_or("–", |h| &h[..12])
+        ));
+    }
+    out
+}
+
+/// For a page.
+pub fn markdown(table: &Table, cells: &[Cell]) -> String {
+    let mut out =
+        format!("**{}** (`{}`)\n\n| {} |\n|---|---|---:|---:|---|---|---:|\n", heading(table, cells), table.id, HEADER.join(" | "));
+    for row in rows(cells) {
+        out.push_str(&format!("| {} |\n", row.join(" | ")));
+    }
+    out.push_str(&format!("\nPublished values: {}.", table.source.trim_end_matches('.')));
+    if !table.note.is_empty() {
+        out.push_str(&format!(" {}", table.note.trim()));
+    }
+    if let Some(cell) = cells.iter().find(|c| c.commit.is_some()) {
+        let of = |v: &Option<String>| v.as_deref().unwrap_or("–").chars().take(12).collect::<String>();
+        out.push_str(&format!(
+            "\nMeasured at commit {} on {}; protocol {}, data {}.",
+            of(&cell.commit),
+            cell.hardware.as_deref().unwrap_or("–"),
+            of(&cell.protocol_hash),
+            of(&cell.content_hash)
+        ));
+    }
+    out.push('\n');
+    out
+}
+
+/// Puts `results/ID/table.md` between the marks `<!-- table:ID -->` and `<!-- /table:ID -->` of a page.
+///
+/// # Errors
+/// a usage problem where a mark is not closed or there is no such table; I/O problems.
+pub fn update_readme(page: &Path, results: &Path) -> Result<bool> {
+    let old = std::fs::read_to_string(page).with_context(|| format!("reading {}", page.display()))?;
+    let mut new = String::new();
+    let mut rest = old.as_str();
+    while let Some(at) = rest.find("<!-- table:") {
+        let (before, from) = rest.split_at(at);
+        let Some((mark, _)) = from.split_once("-->") else { fail!(Usage, "{}: a mark `<!-- table:` is not closed", page.display()) };
+        let id = mark["<!-- table:".len()..].trim();
+        let close = format!("<!-- /table:{id} -->");
+        let Some(end) = from.find(&close) else { fail!(Usage, "{}: `{close}` is missing", page.display()) };
+        let file = results.join(id).join("table.md");
+        require!(file.exists(), Usage, "{} is missing: `rec-bench table publish {id}` makes it", file.display());
+        let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        new.push_str(&format!("{before}{mark}-->\n{text}"));
+        rest = &from[end..];
+        new.push_str(&close);
+        rest = &rest[close.len()..];
+    }
+    new.push_str(rest);
+    if new != old {
+        write_whole(page, new.as_bytes())?;
+    }
+    Ok(new != old)
+}

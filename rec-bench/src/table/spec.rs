@@ -1,0 +1,211 @@
+//! A table's data file.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rec_core::eval::Metric;
+use rec_core::protocol::{Protocol, Selection};
+use rec_data::problem::did_you_mean;
+use rec_data::{fail, problem, require};
+use serde::{Deserialize, Serialize};
+
+use crate::Registry;
+use crate::config::{Layers, Origins, RunConfig};
+
+/// Published cells and the runs that answer them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// Its name on the command line.
+    pub id: String,
+    /// What it reproduces.
+    pub title: String,
+    /// Where the published values stand.
+    pub source: String,
+    /// What a reader should know: traps, what differs from the source.
+    #[serde(default)]
+    pub note: String,
+    /// Shared by all rows: what makes their numbers comparable.
+    pub protocol: Protocol,
+    /// What picks the epoch, unless a row says otherwise.
+    #[serde(default)]
+    pub selection: Selection,
+    /// One model each.
+    #[serde(rename = "row")]
+    pub rows: Vec<Row>,
+}
+
+/// One model of a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// What it is called in the table.
+    pub name: String,
+    /// `[model]` of its runs.
+    pub model: toml::Table,
+    /// `[loop]` of its runs.
+    #[serde(rename = "loop", default)]
+    pub looping: toml::Table,
+    /// `[optimizer]` of its runs.
+    #[serde(default)]
+    pub optimizer: toml::Table,
+    /// `[batch]` of its runs.
+    #[serde(default)]
+    pub batch: toml::Table,
+    /// What picks the epoch, where it is not the table's.
+    #[serde(default)]
+    pub selection: Option<Selection>,
+    /// How its hyper-parameters were found.
+    pub tuned: String,
+    /// Seeds of a model that draws; where the protocol has several split seeds, run i uses the i-th of both.
+    #[serde(default)]
+    pub seeds: Vec<u64>,
+    /// Whether it is run before the others.
+    #[serde(default)]
+    pub priority: Priority,
+    /// Seconds that a run takes, roughly: cheaper ones first.
+    #[serde(default)]
+    pub cost: f64,
+    /// Published values, and metrics shown without one.
+    #[serde(rename = "cell")]
+    pub cells: Vec<CellSpec>,
+}
+
+/// When a row is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Priority {
+    /// Confirms data, split and metrics before any learned row.
+    Anchor,
+    /// Must be shown.
+    #[default]
+    Gate,
+    /// Run as time allows.
+    Ledger,
+}
+
+/// One published value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CellSpec {
+    /// What was measured.
+    pub metric: Metric,
+    /// The published value; absent where the row stands beside published ones.
+    #[serde(default)]
+    pub published: Option<f64>,
+    /// Where it is from, where that is not the table's source.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// What a reader should know.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// How far the measured mean may lie from the published value and still reproduce it.
+    #[serde(default)]
+    pub tolerance: Option<f64>,
+    /// Why the published value is not to be believed.
+    #[serde(default)]
+    pub disputed: Option<String>,
+}
+
+const SHIPPED: [(&str, &str); 6] = [
+    ("quickstart", include_str!("../../tables/quickstart.toml")),
+    ("ml-100k-cornac", include_str!("../../tables/ml-100k-cornac.toml")),
+    ("ml-100k-msrec", include_str!("../../tables/ml-100k-msrec.toml")),
+    ("ml-1m-recbole-gnn", include_str!("../../tables/ml-1m-recbole-gnn.toml")),
+    ("ml-1m-ncf", include_str!("../../tables/ml-1m-ncf.toml")),
+    ("ml-1m-sasrec", include_str!("../../tables/ml-1m-sasrec.toml")),
+];
+
+/// The tables of this workspace.
+///
+/// # Errors
+/// where one of them is not a table: a defect of this program.
+pub fn shipped() -> Result<Vec<Table>> {
+    SHIPPED.iter().map(|(id, text)| parse(text, &format!("{id}.toml"))).collect()
+}
+
+/// The shipped table called `name`, or the one in the file `name`.
+///
+/// # Errors
+/// a usage problem that names the nearest table, or the file's key.
+pub fn find(name: &str) -> Result<Table> {
+    if name.ends_with(".toml") {
+        let text = std::fs::read_to_string(Path::new(name)).with_context(|| format!("reading {name}"))?;
+        return parse(&text, name);
+    }
+    let mut all = shipped()?;
+    match all.iter().position(|t| t.id == name) {
+        Some(at) => Ok(all.swap_remove(at)),
+        None => {
+            let ids = || all.iter().map(|t| t.id.as_str());
+            fail!(
+                Usage,
+                "no table is called `{name}`{}; there are {} (a file of your own ends in .toml)",
+                did_you_mean(name, ids()),
+                ids().collect::<Vec<_>>().join(", ")
+            )
+        }
+    }
+}
+
+fn parse(text: &str, name: &str) -> Result<Table> {
+    let table: Table = toml::from_str(text).map_err(|e| problem!(Usage, "{name}: {e}"))?;
+    for row in &table.rows {
+        for cell in &row.cells {
+            let place = format!("{name}: {} {}", row.name, cell.metric);
+            require!(table.protocol.metrics.contains(&cell.metric), Usage, "{place}: the protocol does not measure it");
+            require!(
+                cell.published.is_none() || cell.tolerance.is_some_and(|t| t > 0.0),
+                Usage,
+                "{place}: a published value needs a `tolerance` above 0"
+            );
+        }
+        let again = table.rows.iter().filter(|r| r.name == row.name).count();
+        require!(again == 1, Usage, "{name}: {again} rows are called `{}`", row.name);
+    }
+    Ok(table)
+}
+
+impl Row {
+    /// The configs of its runs, in order.
+    ///
+    /// # Errors
+    /// a usage problem that names the key.
+    pub fn configs(&self, table: &Table, registry: &Registry) -> Result<Vec<(RunConfig, Origins)>> {
+        let splits = table.protocol.split_seeds.len();
+        let runs = self.seeds.len().max(splits).max(1);
+        require!(
+            splits == 1 || self.seeds.len() <= 1 || self.seeds.len() == splits,
+            Usage,
+            "{}: `{}` has {} seeds, the protocol {splits} splits: give one seed, or one a split",
+            table.id,
+            self.name,
+            self.seeds.len()
+        );
+        (0..runs)
+            .map(|run| {
+                let seed = self.seeds.get(run).or(self.seeds.first()).copied().unwrap_or(1);
+                let mut layer = toml::Table::new();
+                layer.insert("seed".into(), toml::Value::Integer(seed as i64));
+                layer.insert("split".into(), toml::Value::Integer((run % splits) as i64));
+                for (key, section) in
+                    [("model", &self.model), ("loop", &self.looping), ("optimizer", &self.optimizer), ("batch", &self.batch)]
+                {
+                    if !section.is_empty() {
+                        layer.insert(key.into(), toml::Value::Table(section.clone()));
+                    }
+                }
+                layer.insert("selection".into(), toml::Value::try_from(self.selection.as_ref().unwrap_or(&table.selection))?);
+                layer.insert("protocol".into(), toml::Value::try_from(&table.protocol)?);
+                let mut layers = Layers::default();
+                layers.add(&layer, &format!("table {}", table.id));
+                layers.resolve(registry).with_context(|| format!("table {}, row {}", table.id, self.name))
+            })
+            .collect()
+    }
+
+    /// The selection that its runs use.
+    pub fn selection<'a>(&'a self, table: &'a Table) -> &'a Selection {
+        self.selection.as_ref().unwrap_or(&table.selection)
+    }
+}
