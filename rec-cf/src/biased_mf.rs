@@ -5,12 +5,13 @@ use rec_core::Init;
 use rec_core::events::{Event, Events};
 use rec_core::model::{Fit, ModelConfig, PairScore, Score, Users, Vectors};
 use rec_core::scores::{Factors, Scores};
+use rec_core::simd::{lane_dot as dot, vectorised};
 use rec_core::state::{StateReader, StateWriter};
 use rec_data::view::TrainView;
 use rec_data::{fail, require};
 use serde::{Deserialize, Serialize};
 
-use crate::online::{Factor, dot, shuffled};
+use crate::online::{Factor, shuffled};
 
 /// Hyper-parameters. Defaults are those of Cornac's README on MovieLens-100K.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,22 +93,11 @@ impl Fit for BiasedMf {
     }
 
     fn epoch(&mut self, data: &TrainView, epoch: u64, events: &mut Events) -> Result<()> {
-        let (eta, l2) = (self.config.learning_rate as f32, self.config.l2 as f32);
-        let values = data.values().unwrap_or(&[]);
-        let mut squares = 0.0;
-        for row in shuffled(data.len(), self.seed, epoch) {
-            let (u, i) = (data.users()[row as usize], data.items()[row as usize]);
-            let error = values[row as usize] - self.raw(u, i);
-            squares += f64::from(error) * f64::from(error);
-            for (p, q) in self.users.row_mut(u).iter_mut().zip(self.items.row_mut(i)) {
-                let (old_p, old_q) = (*p, *q);
-                *p += eta * (error * old_q - l2 * old_p);
-                *q += eta * (error * old_p - l2 * old_q);
-            }
-            let (user, item) = (&mut self.user_bias[u as usize], &mut self.item_bias[i as usize]);
-            *user += eta * (error - l2 * *user);
-            *item += eta * (error - l2 * *item);
-        }
+        let order = shuffled(data.len(), self.seed, epoch);
+        let squares = vectorised(
+            #[inline(always)]
+            || order.iter().map(|&row| self.update(data, row as usize)).sum::<f64>(),
+        );
         let loss = squares / data.len() as f64;
         if !loss.is_finite() {
             fail!(Numeric, "the squared error is {loss} in epoch {}: lower `learning_rate`", epoch + 1);
@@ -133,6 +123,24 @@ impl Fit for BiasedMf {
 }
 
 impl BiasedMf {
+    /// One rating; returns its squared error before the update.
+    #[inline(always)]
+    fn update(&mut self, data: &TrainView, row: usize) -> f64 {
+        let (eta, l2) = (self.config.learning_rate as f32, self.config.l2 as f32);
+        let (u, i) = (data.users()[row], data.items()[row]);
+        let error = data.values().map_or(0.0, |v| v[row]) - self.raw(u, i);
+        for (p, q) in self.users.row_mut(u).iter_mut().zip(self.items.row_mut(i)) {
+            let (old_p, old_q) = (*p, *q);
+            *p += eta * (error * old_q - l2 * old_p);
+            *q += eta * (error * old_p - l2 * old_q);
+        }
+        let (user, item) = (&mut self.user_bias[u as usize], &mut self.item_bias[i as usize]);
+        *user += eta * (error - l2 * *user);
+        *item += eta * (error - l2 * *item);
+        f64::from(error) * f64::from(error)
+    }
+
+    #[inline(always)]
     fn raw(&self, u: u32, i: u32) -> f32 {
         self.scale.mean + self.user_bias[u as usize] + self.item_bias[i as usize] + dot(self.users.row(u), self.items.row(i))
     }

@@ -55,18 +55,14 @@ impl Model for Bpr {
     }
 
     fn loss(&self, batch: &PairwiseBatch) -> Result<Tensor> {
-        let size = [batch.users.len() as i64, -1, self.config.embedding_size as i64];
-        let user = self.users.rows(&batch.users)?;
-        let positive = self.items.rows(&batch.positives)?;
-        let negative = self.items.rows(&batch.negatives)?;
-        let positive_scores = (&user * &positive).f_sum_dim_intlist(1, false, None::<Kind>)?;
-        let negative_scores = (user.f_unsqueeze(1)? * negative.f_view(size)?).f_sum_dim_intlist(2, false, None::<Kind>)?;
-        let loss = self.config.loss.loss(&LossInput::Ranked { positive: &positive_scores, negatives: &negative_scores, log_q: None })?;
+        let positive = self.users.products(&batch.users, &self.items, &batch.positives)?.f_squeeze_dim(1)?;
+        let negatives = self.users.products(&batch.users, &self.items, &batch.negatives)?;
+        let loss = self.config.loss.loss(&LossInput::Ranked { positive: &positive, negatives: &negatives, log_q: None })?;
         if self.config.l2 == 0.0 {
             return Ok(loss);
         }
-        let norm =
-            user.f_square()?.f_sum(None::<Kind>)? + positive.f_square()?.f_sum(None::<Kind>)? + negative.f_square()?.f_sum(None::<Kind>)?;
+        let square = |table: &Table, ids: &[u32]| -> Result<Tensor> { Ok(table.rows(ids)?.f_square()?.f_sum(None::<Kind>)?) };
+        let norm = square(&self.users, &batch.users)? + square(&self.items, &batch.positives)? + square(&self.items, &batch.negatives)?;
         Ok(loss + norm * (0.5 * self.config.l2 / batch.users.len() as f64))
     }
 }

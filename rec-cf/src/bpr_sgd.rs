@@ -6,13 +6,14 @@ use rec_core::Init;
 use rec_core::events::{Event, Events};
 use rec_core::model::{Fit, ModelConfig, Score, Users, Vectors};
 use rec_core::scores::{Factors, Scores};
+use rec_core::simd::{lane_dot as dot, vectorised};
 use rec_core::state::{StateReader, StateWriter};
 use rec_data::rng::{Rng, Stream};
 use rec_data::view::TrainView;
 use rec_data::{fail, require};
 use serde::{Deserialize, Serialize};
 
-use crate::online::{Factor, dot};
+use crate::online::Factor;
 
 /// Hyper-parameters. Defaults are those of Cornac's README on MovieLens-100K.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,15 +74,43 @@ impl Fit for BprSgd {
     }
 
     fn epoch(&mut self, data: &TrainView, epoch: u64, events: &mut Events) -> Result<()> {
+        let (correct, drawn) = vectorised(
+            #[inline(always)]
+            || self.draws(data, epoch),
+        );
+        if self.users.values.iter().chain(&self.items.values).any(|v| !v.is_finite()) {
+            fail!(Numeric, "a vector is not finite after epoch {}: lower `learning_rate`", epoch + 1);
+        }
+        events.send(&Event::Scalar { tag: "train/pairs_in_order", epoch: epoch + 1, value: correct as f64 / drawn.max(1) as f64 })
+    }
+
+    fn save(&self, out: &mut StateWriter) -> Result<()> {
+        let dim = self.config.embedding_size;
+        out.floats("user_factors", &[self.users.values.len() / dim, dim], &self.users.values);
+        out.floats("item_factors", &[self.items.values.len() / dim, dim], &self.items.values);
+        out.floats("item_bias", &[self.bias.len()], &self.bias);
+        Ok(())
+    }
+
+    fn load(&mut self, from: &StateReader) -> Result<()> {
+        from.floats_into("user_factors", &mut self.users.values)?;
+        from.floats_into("item_factors", &mut self.items.values)?;
+        from.floats_into("item_bias", &mut self.bias)
+    }
+}
+
+impl BprSgd {
+    /// One epoch of draws; returns how many pairs were in order before their update, of how many.
+    #[inline(always)]
+    fn draws(&mut self, data: &TrainView, epoch: u64) -> (u64, u64) {
         let (eta, l2) = (self.config.learning_rate as f32, self.config.l2 as f32);
-        let by_user = data.by_user();
         let mut rng = Rng::keyed(self.seed, Stream::Shuffle, epoch, 1);
         let (mut correct, mut drawn) = (0u64, 0u64);
         for _ in 0..data.len() {
             let row = rng.below(data.len() as u32) as usize;
             let (u, i) = (data.users()[row], data.items()[row]);
             let j = rng.below(data.num_items() as u32);
-            if by_user.contains(u as usize, j) {
+            if data.has(u, j) {
                 continue;
             }
             let user = self.users.row_mut(u);
@@ -101,24 +130,7 @@ impl Fit for BprSgd {
                 self.bias[j as usize] += eta * (-z - l2 * self.bias[j as usize]);
             }
         }
-        if self.users.values.iter().chain(&self.items.values).any(|v| !v.is_finite()) {
-            fail!(Numeric, "a vector is not finite after epoch {}: lower `learning_rate`", epoch + 1);
-        }
-        events.send(&Event::Scalar { tag: "train/pairs_in_order", epoch: epoch + 1, value: correct as f64 / drawn.max(1) as f64 })
-    }
-
-    fn save(&self, out: &mut StateWriter) -> Result<()> {
-        let dim = self.config.embedding_size;
-        out.floats("user_factors", &[self.users.values.len() / dim, dim], &self.users.values);
-        out.floats("item_factors", &[self.items.values.len() / dim, dim], &self.items.values);
-        out.floats("item_bias", &[self.bias.len()], &self.bias);
-        Ok(())
-    }
-
-    fn load(&mut self, from: &StateReader) -> Result<()> {
-        from.floats_into("user_factors", &mut self.users.values)?;
-        from.floats_into("item_factors", &mut self.items.values)?;
-        from.floats_into("item_bias", &mut self.bias)
+        (correct, drawn)
     }
 }
 

@@ -108,18 +108,21 @@ impl Score for Ease {
         let mut scores = vec![0f32; users.len() * n];
         let histories: Vec<&[u32]> = (0..users.len()).map(|u| users.history(u)).collect();
         scores.par_chunks_mut(USERS * n).zip(histories.par_chunks(USERS)).for_each(|(scores, histories)| {
-            vectorised(|| {
-                for start in (0..n).step_by(STRIP) {
-                    let end = (start + STRIP).min(n);
-                    for (scores, history) in scores.chunks_exact_mut(n).zip(histories) {
-                        let out = &mut scores[start..end];
-                        for &item in *history {
-                            let weights = &self.weights[item as usize * n..][start..end];
-                            out.iter_mut().zip(weights).for_each(|(s, w)| *s += w);
+            vectorised(
+                #[inline(always)]
+                || {
+                    for start in (0..n).step_by(STRIP) {
+                        let end = (start + STRIP).min(n);
+                        for (scores, history) in scores.chunks_exact_mut(n).zip(histories) {
+                            let out = &mut scores[start..end];
+                            for &item in *history {
+                                let weights = &self.weights[item as usize * n..][start..end];
+                                out.iter_mut().zip(weights).for_each(|(s, w)| *s += w);
+                            }
                         }
                     }
-                }
-            });
+                },
+            );
         });
         Ok(Scores::Dense(scores.into()))
     }

@@ -138,12 +138,15 @@ impl IalsConfig {
         side.par_chunks_mut(dim * BLOCK).enumerate().for_each_init(
             || Scratch::new(dim),
             |scratch, (block, rows)| {
-                vectorised(|| {
-                    for (at, row) in rows.chunks_exact_mut(dim).enumerate() {
-                        let entries = entries.row(block * BLOCK + at);
-                        self.solve_row(row, entries, other, &gram, frequency_of_all, scratch);
-                    }
-                });
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for (at, row) in rows.chunks_exact_mut(dim).enumerate() {
+                            let entries = entries.row(block * BLOCK + at);
+                            self.solve_row(row, entries, other, &gram, frequency_of_all, scratch);
+                        }
+                    },
+                );
             },
         );
     }
@@ -203,7 +206,10 @@ fn scaled_gram(vectors: &[f32], dim: usize, weight: f64) -> Vec<f32> {
             let mut gathered = vec![0.0; rows.len() / dim * padded];
             gathered.chunks_exact_mut(padded).zip(rows.chunks_exact(dim)).for_each(|(to, from)| to[..dim].copy_from_slice(from));
             let mut part = vec![0.0; padded * padded];
-            vectorised(|| add_outer_products(&gathered, padded, &mut part));
+            vectorised(
+                #[inline(always)]
+                || add_outer_products(&gathered, padded, &mut part),
+            );
             part
         })
         .collect();

@@ -6,13 +6,14 @@ use rec_core::Init;
 use rec_core::events::{Event, Events};
 use rec_core::model::{Fit, ModelConfig, Score, Users, Vectors};
 use rec_core::scores::{Factors, Scores};
+use rec_core::simd::{lane_dot as dot, vectorised};
 use rec_core::state::{StateReader, StateWriter};
 use rec_data::rng::{Rng, Stream};
 use rec_data::view::TrainView;
 use rec_data::{fail, require};
 use serde::{Deserialize, Serialize};
 
-use crate::online::{Factor, dot, shuffled};
+use crate::online::{Factor, shuffled};
 
 /// Hyper-parameters. Defaults are the authors' for MovieLens-1M.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,18 +79,11 @@ impl Fit for LogisticMf {
     }
 
     fn epoch(&mut self, data: &TrainView, epoch: u64, events: &mut Events) -> Result<()> {
-        let per_row = 1 + self.config.num_negatives;
-        let mut loss = 0.0;
-        let order = shuffled(data.len() * per_row, self.seed, epoch);
-        for sample in &order {
-            let (row, which) = (*sample as usize / per_row, *sample as usize % per_row);
-            let item = if which == 0 {
-                data.items()[row]
-            } else {
-                Rng::keyed(self.seed, Stream::Negatives, epoch, u64::from(*sample)).below(data.num_items() as u32)
-            };
-            loss += self.update(data.users()[row], item, which == 0);
-        }
+        let order = shuffled(data.len() * (1 + self.config.num_negatives), self.seed, epoch);
+        let loss = vectorised(
+            #[inline(always)]
+            || order.iter().map(|&sample| self.sample(data, epoch, sample)).sum::<f64>(),
+        );
         let mean = loss / order.len().max(1) as f64;
         if !mean.is_finite() {
             fail!(Numeric, "the loss is {mean} in epoch {}: lower `learning_rate`", epoch + 1);
@@ -117,7 +111,21 @@ impl Fit for LogisticMf {
 }
 
 impl LogisticMf {
-    /// One sample; returns its loss before the update.
+    /// Sample number `sample` of an epoch: a positive, or one of the negatives that follow it.
+    #[inline(always)]
+    fn sample(&mut self, data: &TrainView, epoch: u64, sample: u32) -> f64 {
+        let per_row = 1 + self.config.num_negatives;
+        let (row, which) = (sample as usize / per_row, sample as usize % per_row);
+        let item = if which == 0 {
+            data.items()[row]
+        } else {
+            Rng::keyed(self.seed, Stream::Negatives, epoch, u64::from(sample)).below(data.num_items() as u32)
+        };
+        self.update(data.users()[row], item, which == 0)
+    }
+
+    /// One update; returns the loss before it.
+    #[inline(always)]
     fn update(&mut self, u: u32, i: u32, positive: bool) -> f64 {
         let (eta, l2) = (self.config.learning_rate as f32, self.config.l2 as f32);
         let (user, item) = (self.users.row_mut(u), self.items.row_mut(i));

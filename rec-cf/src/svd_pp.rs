@@ -5,6 +5,7 @@ use rec_core::Init;
 use rec_core::events::{Event, Events};
 use rec_core::model::{Fit, ModelConfig, PairScore, Score, Users, Vectors};
 use rec_core::scores::{Factors, Scores};
+use rec_core::simd::{lane_dot as dot, vectorised};
 use rec_core::state::{StateReader, StateWriter};
 use rec_data::csr::Csr;
 use rec_data::view::TrainView;
@@ -12,7 +13,7 @@ use rec_data::{fail, require};
 use serde::{Deserialize, Serialize};
 
 use crate::biased_mf::RatingScale;
-use crate::online::{Factor, dot, shuffled};
+use crate::online::{Factor, shuffled};
 
 /// Hyper-parameters. Defaults are Surprise's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,10 +85,11 @@ impl Fit for SvdPp {
     }
 
     fn epoch(&mut self, data: &TrainView, epoch: u64, events: &mut Events) -> Result<()> {
-        let mut squares = 0.0;
-        for user in shuffled(data.num_users(), self.seed, epoch) {
-            squares += self.user_epoch(user);
-        }
+        let order = shuffled(data.num_users(), self.seed, epoch);
+        let squares = vectorised(
+            #[inline(always)]
+            || order.iter().map(|&user| self.user_epoch(user)).sum::<f64>(),
+        );
         let loss = squares / data.len() as f64;
         if !loss.is_finite() {
             fail!(Numeric, "the squared error is {loss} in epoch {}: lower `learning_rate`", epoch + 1);
@@ -127,6 +129,7 @@ impl SvdPp {
     }
 
     /// All ratings of one user; returns the sum of squared errors.
+    #[inline(always)]
     fn user_epoch(&mut self, u: u32) -> f64 {
         let (eta, l2) = (self.config.learning_rate as f32, self.config.l2 as f32);
         let (items, values) = (self.rated.row(u as usize).to_vec(), self.rated.row_values(u as usize).to_vec());

@@ -8,6 +8,8 @@ use rayon::prelude::*;
 use rec_data::rng::{Rng, Stream};
 use tch::{Device, Kind, Tensor};
 
+use crate::simd::{lane_dot, vectorised};
+
 /// How a parameter starts. Draws are ours (keyed by seed and parameter), so they do not depend on libtorch or the device.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
@@ -147,13 +149,12 @@ impl Params {
     pub fn gradients(&self) -> Result<Vec<(String, Tensor)>> {
         let mut all = Vec::new();
         for parameter in &self.list {
-            let leaves: Vec<Tensor> = match parameter {
-                Parameter::Dense { tensor, .. } => vec![tensor.grad()],
-                Parameter::Table(table) => table.0.taken.borrow().iter().map(|(_, leaf)| leaf.grad()).collect(),
+            let gradient = match parameter {
+                Parameter::Dense { tensor, .. } => Some(tensor.grad()).filter(Tensor::defined),
+                Parameter::Table(table) => table.row_gradients()?.map(|(_, sum)| sum),
             };
-            let there: Vec<Tensor> = leaves.into_iter().filter(Tensor::defined).map(|g| g.f_reshape([-1])).collect::<Result<_, _>>()?;
-            if !there.is_empty() {
-                all.push((parameter.name(), Tensor::f_cat(&there, 0)?.f_to_device(Device::Cpu)?.f_contiguous()?));
+            if let Some(gradient) = gradient {
+                all.push((parameter.name(), gradient.f_to_device(Device::Cpu)?.f_contiguous()?));
             }
         }
         Ok(all)
@@ -164,7 +165,7 @@ impl Params {
         for parameter in &self.list {
             match parameter {
                 Parameter::Dense { tensor, .. } => tensor.shallow_clone().zero_grad(),
-                Parameter::Table(table) => table.0.taken.borrow_mut().clear(),
+                Parameter::Table(table) => table.forget_step(),
             }
         }
     }
@@ -180,7 +181,71 @@ struct TableInner {
     values: Tensor,
     rows: usize,
     columns: usize,
-    taken: RefCell<Vec<(Vec<u32>, Tensor)>>,
+    taken: RefCell<Vec<Taken>>,
+}
+
+/// What a step took from a table, to be turned into row gradients after `backward`.
+#[derive(Clone)]
+enum Taken {
+    /// Rows, and the leaf that holds them.
+    Rows(Vec<u32>, Rc<Tensor>),
+    /// Products of rows of two tables; this one's rows are the left or the right factors.
+    Products(Rc<Products>, Side),
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Left,
+    Right,
+}
+
+/// `leaf[b, n] = left[left_ids[b]] · right[right_ids[b, n]]`.
+struct Products {
+    left: Table,
+    left_ids: Vec<u32>,
+    right: Table,
+    right_ids: Vec<u32>,
+    leaf: Tensor,
+}
+
+impl Taken {
+    fn ids(&self) -> &[u32] {
+        match self {
+            Taken::Rows(ids, _) => ids,
+            Taken::Products(products, Side::Left) => &products.left_ids,
+            Taken::Products(products, Side::Right) => &products.right_ids,
+        }
+    }
+
+    fn gradient(&self) -> Tensor {
+        match self {
+            Taken::Rows(_, leaf) => leaf.grad(),
+            Taken::Products(products, _) => products.leaf.grad(),
+        }
+    }
+
+    /// Adds this part's gradient to the rows of `sum`, `places[i]` being where the i-th id's row lies.
+    #[inline(always)]
+    fn add_to(&self, gradient: &[f32], places: &[u32], columns: usize, sum: &mut [f32]) {
+        let mut add = |place: u32, scale: f32, row: &[f32]| {
+            for (to, from) in sum[place as usize * columns..][..columns].iter_mut().zip(row) {
+                *to += scale * from;
+            }
+        };
+        match self {
+            Taken::Rows(..) => gradient.chunks_exact(columns).zip(places).for_each(|(row, &place)| add(place, 1.0, row)),
+            Taken::Products(p, side) => {
+                let each = p.right_ids.len() / p.left_ids.len().max(1);
+                let (left, right) = (slice(&p.left.0.values), slice(&p.right.0.values));
+                for (at, (&id, &g)) in p.right_ids.iter().zip(gradient).enumerate() {
+                    match side {
+                        Side::Left => add(places[at / each], g, &right[id as usize * columns..][..columns]),
+                        Side::Right => add(places[at], g, &left[p.left_ids[at / each] as usize * columns..][..columns]),
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl Table {
@@ -210,17 +275,84 @@ impl Table {
         let rows = self.gather(ids)?;
         if crate::shim::is_recording() {
             let leaf = rows.set_requires_grad(true);
-            self.0.taken.borrow_mut().push((ids.to_vec(), leaf.shallow_clone()));
+            self.0.taken.borrow_mut().push(Taken::Rows(ids.to_vec(), Rc::new(leaf.shallow_clone())));
             return Ok(leaf);
         }
         Ok(rows)
     }
 
+    /// Inner products of this table's rows with rows of `other`, differentiable: `out[b, n] = self[ids[b]] · other[others[b·N + n]]`.
+    ///
+    /// The same as taking the rows and multiplying, without the copies: on the CPU the products are a leaf of the graph, and their
+    /// gradient goes straight to the rows.
+    ///
+    /// # Shapes
+    /// `[ids.len(), others.len() / ids.len()]`
+    ///
+    /// # Errors
+    /// where an id is out of range, or the lengths do not divide.
+    pub fn products(&self, ids: &[u32], other: &Table, others: &[u32]) -> Result<Tensor> {
+        let columns = self.0.columns;
+        anyhow::ensure!(
+            columns == other.0.columns,
+            "`{}` and `{}` have vectors of {columns} and {} numbers",
+            self.0.name,
+            other.0.name,
+            other.0.columns
+        );
+        anyhow::ensure!(
+            !ids.is_empty() && others.len().is_multiple_of(ids.len()),
+            "{} rows do not share {} others evenly",
+            ids.len(),
+            others.len()
+        );
+        let each = others.len() / ids.len();
+        let shape = [ids.len() as i64, each as i64];
+        if self.0.values.device() != Device::Cpu {
+            let (left, right) = (self.rows(ids)?, other.rows(others)?);
+            let right = right.f_view([shape[0], shape[1], columns as i64])?;
+            return Ok((left.f_unsqueeze(1)? * right).f_sum_dim_intlist(2, false, None::<Kind>)?);
+        }
+        self.check(ids)?;
+        other.check(others)?;
+        let out = Tensor::f_empty(shape, (Kind::Float, Device::Cpu))?;
+        let (left, right) = (slice(&self.0.values), slice(&other.0.values));
+        // SAFETY: `out` was just made, nothing else sees it.
+        let products = unsafe { slice_mut(&out) };
+        vectorised(
+            #[inline(always)]
+            || {
+                for (at, (product, &id)) in products.iter_mut().zip(others).enumerate() {
+                    *product = lane_dot(&left[ids[at / each] as usize * columns..][..columns], &right[id as usize * columns..][..columns]);
+                }
+            },
+        );
+        if !crate::shim::is_recording() {
+            return Ok(out);
+        }
+        let leaf = out.set_requires_grad(true);
+        let taken = Rc::new(Products {
+            left: self.clone(),
+            left_ids: ids.to_vec(),
+            right: other.clone(),
+            right_ids: others.to_vec(),
+            leaf: leaf.shallow_clone(),
+        });
+        self.0.taken.borrow_mut().push(Taken::Products(Rc::clone(&taken), Side::Left));
+        other.0.taken.borrow_mut().push(Taken::Products(taken, Side::Right));
+        Ok(leaf)
+    }
+
+    fn check(&self, ids: &[u32]) -> Result<()> {
+        if let Some(&wrong) = ids.iter().find(|&&id| id as usize >= self.0.rows) {
+            anyhow::bail!("the table `{}` has {} rows, and row {wrong} was asked for", self.0.name, self.0.rows);
+        }
+        Ok(())
+    }
+
     fn gather(&self, ids: &[u32]) -> Result<Tensor> {
         let table = &self.0;
-        if let Some(&wrong) = ids.iter().find(|&&id| id as usize >= table.rows) {
-            anyhow::bail!("the table `{}` has {} rows, and row {wrong} was asked for", table.name, table.rows);
-        }
+        self.check(ids)?;
         if table.values.device() != Device::Cpu {
             let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
             let index = Tensor::from_slice(&ids).f_to_device(table.values.device())?;
@@ -254,9 +386,47 @@ impl Table {
         std::borrow::Cow::Owned(slice(&here).to_vec())
     }
 
-    /// What this step took: ids and the leaf of each [`rows`](Self::rows) call, which are forgotten by this.
-    pub(crate) fn take_step(&self) -> Vec<(Vec<u32>, Tensor)> {
-        std::mem::take(&mut *self.0.taken.borrow_mut())
+    /// Forgets what this step took.
+    pub(crate) fn forget_step(&self) {
+        self.0.taken.borrow_mut().clear();
+    }
+
+    /// The distinct rows that this step took, in order of first appearance, and the sum of each one's gradients; `None` where nothing
+    /// has a gradient. Gradients are added in the order in which rows were taken, whatever the threads.
+    pub(crate) fn row_gradients(&self) -> Result<Option<(Vec<u32>, Tensor)>> {
+        let taken: Vec<Taken> = self.0.taken.borrow().iter().filter(|t| t.gradient().defined()).cloned().collect();
+        let Some(first) = taken.first() else { return Ok(None) };
+        let mut slots = vec![u32::MAX; self.0.rows];
+        let mut ids = Vec::new();
+        let mut places = Vec::with_capacity(taken.iter().map(|t| t.ids().len()).sum());
+        for &id in taken.iter().flat_map(Taken::ids) {
+            if slots[id as usize] == u32::MAX {
+                slots[id as usize] = ids.len() as u32;
+                ids.push(id);
+            }
+            places.push(slots[id as usize]);
+        }
+        let columns = self.0.columns;
+        let device = first.gradient().device();
+        let sum = Tensor::f_zeros([ids.len() as i64, columns as i64], (Kind::Float, device))?;
+        if device != Device::Cpu {
+            let all = Tensor::f_cat(&taken.iter().map(Taken::gradient).collect::<Vec<_>>(), 0)?;
+            let index = Tensor::from_slice(&places.iter().map(|&p| i64::from(p)).collect::<Vec<_>>()).f_to_device(device)?;
+            return Ok(Some((ids, sum.f_index_add(0, &index, &all)?)));
+        }
+        // SAFETY: `sum` was just made, nothing else sees it.
+        let out = unsafe { slice_mut(&sum) };
+        let mut rest = &places[..];
+        for part in &taken {
+            let (here, after) = rest.split_at(part.ids().len());
+            rest = after;
+            let gradient = part.gradient().f_contiguous()?;
+            vectorised(
+                #[inline(always)]
+                || part.add_to(slice(&gradient), here, columns, out),
+            );
+        }
+        Ok(Some((ids, sum)))
     }
 }
 
@@ -294,10 +464,32 @@ mod tests {
         let table = params.table("t", 5, 2, Init::Normal { std: 1.0 }).expect("made");
         let rows = table.rows(&[3, 1, 3]).expect("in range");
         (&rows * Tensor::from_slice(&[1f32, 2.0, 3.0]).view([3, 1])).sum(Kind::Float).backward();
-        let taken = table.take_step();
-        assert_eq!(taken[0].0, [3, 1, 3]);
-        assert_eq!(slice(&taken[0].1.grad()), [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]);
+        let (ids, sum) = table.row_gradients().expect("added").expect("has a gradient");
+        assert_eq!((ids, slice(&sum)), (vec![3, 1], &[4.0, 4.0, 2.0, 2.0][..]));
         assert!(table.rows(&[5]).is_err());
+    }
+
+    #[test]
+    fn products_are_those_of_taken_rows_and_so_are_their_gradients() {
+        let mut params = Params::new(Device::Cpu, 1);
+        let left = params.table("left", 5, 19, Init::Normal { std: 1.0 }).expect("made");
+        let right = params.table("right", 7, 19, Init::Normal { std: 1.0 }).expect("made");
+        let (ids, others) = ([3, 1, 3], [0, 6, 2, 2, 5, 0]);
+        let fast = left.products(&ids, &right, &others).expect("in range");
+        let weights = Tensor::from_slice(&[1f32, -2.0, 0.5, 3.0, 1.5, -1.0]).view([3, 2]);
+        (&fast * &weights).square().sum(Kind::Float).backward();
+        let found: Vec<_> = [&left, &right].map(|t| t.row_gradients().expect("added").expect("has a gradient")).into();
+        [&left, &right].map(Table::forget_step);
+        let slow = (left.rows(&ids).expect("in range").unsqueeze(1) * right.rows(&others).expect("in range").view([3, 2, 19]))
+            .sum_dim_intlist(2, false, None::<Kind>);
+        (&slow * &weights).square().sum(Kind::Float).backward();
+        assert!((fast - slow).abs().max().double_value(&[]) < 1e-5);
+        for ((ids, sum), table) in found.into_iter().zip([&left, &right]) {
+            let (same, expected) = table.row_gradients().expect("added").expect("has a gradient");
+            assert_eq!(ids, same);
+            assert!((sum - expected).abs().max().double_value(&[]) < 1e-4);
+        }
+        assert!(left.products(&[0, 1], &right, &[0]).is_err() && left.products(&[5], &right, &[0]).is_err());
     }
 
     #[test]

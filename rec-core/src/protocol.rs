@@ -73,15 +73,13 @@ fn one_seed() -> Vec<u64> {
 
 /// What picks the epoch. Not part of the hash: it stands beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Selection {
     /// Who judges.
     pub by: JudgedBy,
     /// A validation part carved out of train, where the split has none.
-    #[serde(default)]
     pub nested: Option<Nested>,
     /// Whether the model is trained again, for the picked number of epochs, on train and valid together.
-    #[serde(default)]
     pub retrain: bool,
 }
 

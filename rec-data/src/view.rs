@@ -24,7 +24,11 @@ pub struct TrainView {
     names: Arc<Names>,
     by_user: OnceLock<Csr>,
     by_item: OnceLock<Csr>,
+    has: OnceLock<Option<Vec<u64>>>,
 }
+
+/// The largest table of who has what that is kept as bits: 64 MiB.
+const MOST_BITS: usize = 64 << 23;
 
 /// What all views of a data set share and no split can leak: ids and side features.
 #[derive(Debug)]
@@ -46,6 +50,7 @@ impl TrainView {
             names: Arc::clone(names),
             by_user: OnceLock::new(),
             by_item: OnceLock::new(),
+            has: OnceLock::new(),
         }
     }
 
@@ -105,6 +110,27 @@ impl TrainView {
     /// Items × users: [`by_user`](Self::by_user) transposed.
     pub fn by_item(&self) -> &Csr {
         self.by_item.get_or_init(|| self.by_user().transposed())
+    }
+
+    /// Whether `user` has a training row with `item`: one look-up where users × items bits are few, else a search in the user's row.
+    #[inline]
+    pub fn has(&self, user: u32, item: u32) -> bool {
+        let bits = self.has.get_or_init(|| {
+            let places = self.num_users().checked_mul(self.num_items()).filter(|&n| n <= MOST_BITS)?;
+            let mut bits = vec![0u64; places.div_ceil(64)];
+            for (&user, &item) in self.users.iter().zip(&self.items) {
+                let at = user as usize * self.num_items() + item as usize;
+                bits[at / 64] |= 1 << (at % 64);
+            }
+            Some(bits)
+        });
+        match bits {
+            Some(bits) => {
+                let at = user as usize * self.num_items() + item as usize;
+                bits[at / 64] >> (at % 64) & 1 == 1
+            }
+            None => self.by_user().contains(user as usize, item),
+        }
     }
 
     /// How many training rows each item has.

@@ -90,6 +90,9 @@ enum Command {
 
 /// Runs the command line with the workspace's models and those that `add` registers.
 pub fn main_with(add: impl FnOnce(&mut Registry)) -> ExitCode {
+    if let Some(code) = again_with_passive_threads() {
+        return code;
+    }
     let mut registry = Registry::of_workspace();
     add(&mut registry);
     // clap ends the process itself on --help (0) and on a wrong flag (2).
@@ -102,6 +105,21 @@ pub fn main_with(add: impl FnOnce(&mut Registry)) -> ExitCode {
             ExitCode::from(Kind::exit_code_of(&error))
         }
     }
+}
+
+/// libtorch's OpenMP threads spin between two operations, and take the cores from our own kernels and from the thread that makes
+/// batches: a step of BPR takes twice as long. How they wait is read from the environment before `main`, so the program starts itself
+/// again with it set; whoever sets `OMP_WAIT_POLICY` keeps their choice.
+fn again_with_passive_threads() -> Option<ExitCode> {
+    use std::os::unix::process::CommandExt;
+    const POLICY: &str = "OMP_WAIT_POLICY";
+    if std::env::var_os(POLICY).is_some() {
+        return None;
+    }
+    let program = std::env::current_exe().ok()?;
+    let failed = std::process::Command::new(program).args(std::env::args_os().skip(1)).env(POLICY, "PASSIVE").exec();
+    eprintln!("note: {POLICY} could not be set ({failed}): threads will spin");
+    None
 }
 
 /// The chain of causes in one line each; of libtorch's messages the first line only, the rest is a C++ backtrace.

@@ -59,8 +59,10 @@ impl ItemPanels {
     /// hold numbers without meaning.
     pub(super) fn scores(&self, users: &[f32], from: usize, to: usize, out: &mut [f32]) {
         let width = (to - from) * LANES;
-        let all = || self.blocks(users, from, to, width, out);
-        vectorised(all);
+        vectorised(
+            #[inline(always)]
+            || self.blocks(users, from, to, width, out),
+        );
     }
 
     #[inline(always)]

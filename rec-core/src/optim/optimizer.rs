@@ -8,7 +8,11 @@ use tch::{Device, Kind, Tensor};
 use super::rule::Step;
 use super::{OptimizerConfig, Rows};
 use crate::params::{Parameter, Params, slice, slice_mut};
+use crate::simd::vectorised;
 use crate::state::{StateReader, StateWriter};
+
+/// Numbers that one unit of parallel work moves.
+const BLOCK: usize = 65_536;
 
 /// Moves the parameters of a model, and keeps what the rule remembers.
 pub struct Optimizer {
@@ -134,31 +138,36 @@ impl OptimizerConfig {
         let tensor = parameter.tensor();
         // SAFETY: parameters and states are this thread's alone during a step, and no two of them share memory.
         let p = unsafe { slice_mut(&tensor) };
-        let mut states: Vec<&mut [f32]> = states.iter().map(|s| unsafe { slice_mut(s) }).collect();
+        let mut states = states.iter().map(|s| unsafe { slice_mut(s) });
+        let mut states = [states.next().unwrap_or(&mut []), states.next().unwrap_or(&mut [])];
         let columns = tensor.size().last().map_or(1, |&c| c as usize).max(1);
         match gradient {
             Gradient::None if self.rows == Rows::Touched => {}
-            Gradient::None => self.move_all(step, p, &|_| None, columns, &mut states),
+            Gradient::None => self.move_all(step, p, &|_| None, columns, states),
             Gradient::Dense(g) => {
                 let g = slice(g);
-                self.move_all(step, p, &|row| Some(&g[row * columns..(row + 1) * columns]), columns, &mut states);
+                self.move_all(step, p, &|row| Some(&g[row * columns..(row + 1) * columns]), columns, states);
+            }
+            Gradient::Rows(ids, g) if self.rows == Rows::Touched => {
+                let g = slice(g);
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for (slot, &row) in ids.iter().enumerate() {
+                            let at = row as usize * columns..(row as usize + 1) * columns;
+                            let here = states.each_mut().map(|s| if s.is_empty() { &mut s[..] } else { &mut s[at.clone()] });
+                            self.rule.update(step, &mut p[at.clone()], Some(&g[slot * columns..(slot + 1) * columns]), here);
+                        }
+                    },
+                );
             }
             Gradient::Rows(ids, g) => {
                 let g = slice(g);
-                if self.rows == Rows::Touched {
-                    for (slot, &row) in ids.iter().enumerate() {
-                        let at = row as usize * columns..(row as usize + 1) * columns;
-                        let mut here: Vec<&mut [f32]> = states.iter_mut().map(|s| &mut s[at.clone()]).collect();
-                        self.rule.update(step, &mut p[at.clone()], Some(&g[slot * columns..(slot + 1) * columns]), &mut here);
-                    }
-                } else {
-                    let mut slots = vec![u32::MAX; p.len() / columns];
-                    ids.iter().enumerate().for_each(|(slot, &row)| slots[row as usize] = slot as u32);
-                    let of = |row: usize| {
-                        (slots[row] != u32::MAX).then(|| &g[slots[row] as usize * columns..(slots[row] as usize + 1) * columns])
-                    };
-                    self.move_all(step, p, &of, columns, &mut states);
-                }
+                let mut slots = vec![u32::MAX; p.len() / columns];
+                ids.iter().enumerate().for_each(|(slot, &row)| slots[row as usize] = slot as u32);
+                let of =
+                    |row: usize| (slots[row] != u32::MAX).then(|| &g[slots[row] as usize * columns..(slots[row] as usize + 1) * columns]);
+                self.move_all(step, p, &of, columns, states);
             }
         }
     }
@@ -170,33 +179,29 @@ impl OptimizerConfig {
         p: &mut [f32],
         gradient: &(dyn Fn(usize) -> Option<&'g [f32]> + Sync),
         columns: usize,
-        states: &mut [&mut [f32]],
+        states: [&mut [f32]; 2],
     ) {
-        let rows_in_block = (16_384 / columns).max(1);
+        let rows_in_block = (BLOCK / columns).max(1);
         let block = rows_in_block * columns;
-        let one = |index: usize, p: &mut [f32], states: &mut [&mut [f32]]| {
-            for (row, p) in p.chunks_mut(columns).enumerate() {
-                let at = row * columns..row * columns + p.len();
-                let gradient = gradient(index * rows_in_block + row);
-                match states {
-                    [] => self.rule.update(step, p, gradient, &mut []),
-                    [a] => self.rule.update(step, p, gradient, &mut [&mut a[at]]),
-                    [a, b] => self.rule.update(step, p, gradient, &mut [&mut a[at.clone()], &mut b[at]]),
-                    _ => unreachable!("no rule has more than two states"),
-                }
-            }
-        };
-        match states {
-            [] => p.par_chunks_mut(block).enumerate().for_each(|(i, p)| one(i, p, &mut [])),
-            [a] => p.par_chunks_mut(block).zip(a.par_chunks_mut(block)).enumerate().for_each(|(i, (p, a))| one(i, p, &mut [a])),
-            [a, b] => p
-                .par_chunks_mut(block)
-                .zip(a.par_chunks_mut(block))
-                .zip(b.par_chunks_mut(block))
-                .enumerate()
-                .for_each(|(i, ((p, a), b))| one(i, p, &mut [a, b])),
-            _ => unreachable!("no rule has more than two states"),
-        }
+        let [a, b] = states;
+        let (mut a, mut b) = (a.chunks_mut(block), b.chunks_mut(block));
+        let blocks: Vec<_> = p
+            .chunks_mut(block)
+            .enumerate()
+            .map(|(index, p)| (index, p, [a.next().unwrap_or(&mut []), b.next().unwrap_or(&mut [])]))
+            .collect();
+        blocks.into_par_iter().for_each(|(index, p, mut states)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (row, p) in p.chunks_mut(columns).enumerate() {
+                        let at = row * columns..row * columns + p.len();
+                        let here = states.each_mut().map(|s| if s.is_empty() { &mut s[..] } else { &mut s[at.clone()] });
+                        self.rule.update(step, p, gradient(index * rows_in_block + row), here);
+                    }
+                },
+            );
+        });
     }
 
     fn move_by_tensors(&self, step: Step, parameter: &Parameter, gradient: &Gradient, states: &mut [Tensor]) -> Result<()> {
@@ -240,43 +245,9 @@ fn gradient_of(parameter: &Parameter) -> Result<Gradient> {
             Ok(Gradient::Dense(g))
         }
         Parameter::Table(table) => {
-            let taken: Vec<(Vec<u32>, Tensor)> =
-                table.take_step().into_iter().map(|(ids, leaf)| (ids, leaf.grad())).filter(|(_, g)| g.defined()).collect();
-            if taken.is_empty() {
-                return Ok(Gradient::None);
-            }
-            // A slot for each distinct row, in order of first appearance; gradients are added in that order, whatever the threads.
-            let mut slots = vec![u32::MAX; table.num_rows()];
-            let mut ids = Vec::new();
-            let mut places = Vec::with_capacity(taken.iter().map(|t| t.0.len()).sum());
-            for &id in taken.iter().flat_map(|(ids, _)| ids) {
-                if slots[id as usize] == u32::MAX {
-                    slots[id as usize] = ids.len() as u32;
-                    ids.push(id);
-                }
-                places.push(slots[id as usize]);
-            }
-            let columns = table.num_columns();
-            let device = taken[0].1.device();
-            let size = [ids.len() as i64, columns as i64];
-            let sum = Tensor::f_zeros(size, (Kind::Float, device))?;
-            if device != Device::Cpu {
-                let all = Tensor::f_cat(&taken.iter().map(|(_, g)| g).collect::<Vec<_>>(), 0)?;
-                let index = Tensor::from_slice(&places.iter().map(|&p| i64::from(p)).collect::<Vec<_>>()).f_to_device(device)?;
-                return Ok(Gradient::Rows(ids, sum.f_index_add(0, &index, &all)?));
-            }
-            // SAFETY: `sum` was just made, nothing else sees it.
-            let out = unsafe { slice_mut(&sum) };
-            let mut place = places.iter();
-            for (_, g) in &taken {
-                let g = g.f_contiguous()?;
-                for (row, &slot) in slice(&g).chunks_exact(columns).zip(&mut place) {
-                    for (to, from) in out[slot as usize * columns..][..columns].iter_mut().zip(row) {
-                        *to += from;
-                    }
-                }
-            }
-            Ok(Gradient::Rows(ids, sum))
+            let gradients = table.row_gradients()?;
+            table.forget_step();
+            Ok(gradients.map_or(Gradient::None, |(ids, sum)| Gradient::Rows(ids, sum)))
         }
     }
 }

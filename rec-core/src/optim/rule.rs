@@ -179,18 +179,19 @@ impl Rule {
         }
     }
 
-    /// One step on slices: `p` and `states` are updated, an absent `g` is a gradient of zeros.
-    pub fn update(&self, step: Step, p: &mut [f32], g: Option<&[f32]>, states: &mut [&mut [f32]]) {
+    /// One step on slices: `p` and `states` (empty where the rule has fewer) are updated, an absent `g` is a gradient of zeros.
+    #[inline(always)]
+    pub fn update(&self, step: Step, p: &mut [f32], g: Option<&[f32]>, states: [&mut [f32]; 2]) {
         let (eta, l2) = (step.learning_rate as f32, step.l2 as f32);
         let coupled = if matches!(self, Rule::Adamw { .. }) { 0.0 } else { l2 };
         let gradient = |i: usize, p: f32| g.map_or(0.0, |g| g[i]) + coupled * p;
         match (*self, states) {
-            (Rule::Sgd { .. }, []) => {
+            (Rule::Sgd { momentum: 0.0, .. }, _) => {
                 for (i, p) in p.iter_mut().enumerate() {
                     *p -= eta * gradient(i, *p);
                 }
             }
-            (Rule::Sgd { momentum, nesterov }, [b]) => {
+            (Rule::Sgd { momentum, nesterov }, [b, _]) => {
                 let mu = momentum as f32;
                 for (i, (p, b)) in p.iter_mut().zip(b.iter_mut()).enumerate() {
                     let g = gradient(i, *p);
@@ -198,7 +199,7 @@ impl Rule {
                     *p -= eta * if nesterov { g + mu * *b } else { *b };
                 }
             }
-            (Rule::Adagrad { epsilon, .. }, [s]) => {
+            (Rule::Adagrad { epsilon, .. }, [s, _]) => {
                 let eps = epsilon as f32;
                 for (i, (p, s)) in p.iter_mut().zip(s.iter_mut()).enumerate() {
                     let g = gradient(i, *p);
@@ -206,7 +207,7 @@ impl Rule {
                     *p -= eta * g / (s.sqrt() + eps);
                 }
             }
-            (Rule::Rmsprop { alpha, epsilon, .. }, [s]) => {
+            (Rule::Rmsprop { alpha, epsilon, momentum: 0.0 }, [s, _]) => {
                 let (a, eps) = (alpha as f32, epsilon as f32);
                 for (i, (p, s)) in p.iter_mut().zip(s.iter_mut()).enumerate() {
                     let g = gradient(i, *p);
@@ -266,7 +267,6 @@ impl Rule {
                     }
                 }
             }
-            (rule, states) => unreachable!("{rule:?} has {} states", states.len()),
         }
     }
 

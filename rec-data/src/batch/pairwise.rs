@@ -83,14 +83,13 @@ impl EpochBatches<PairwiseBatch> for Epoch {
 
 /// An item that `user` has no training row with.
 pub(crate) fn draw_negative(data: &TrainView, sampler: &Sampler, user: u32, rng: &mut Rng) -> u32 {
-    let by_user = data.by_user();
-    if by_user.row(user as usize).len() >= data.num_items() {
+    if data.by_user().row(user as usize).len() >= data.num_items() {
         return sampler.draw(rng);
     }
     // Rejection ends with probability 1, except where every drawable item is the user's: give up after so many that chance is excluded.
     for _ in 0..1_000_000 {
         let item = sampler.draw(rng);
-        if !by_user.contains(user as usize, item) {
+        if !data.has(user, item) {
             return item;
         }
     }
