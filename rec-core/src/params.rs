@@ -408,14 +408,18 @@ impl Table {
         }
         let columns = self.0.columns;
         let device = first.gradient().device();
-        let sum = Tensor::f_zeros([ids.len() as i64, columns as i64], (Kind::Float, device))?;
+        let size = [ids.len() as i64, columns as i64];
         if device != Device::Cpu {
+            let sum = Tensor::f_zeros(size, (Kind::Float, device))?;
             let all = Tensor::f_cat(&taken.iter().map(Taken::gradient).collect::<Vec<_>>(), 0)?;
             let index = Tensor::from_slice(&places.iter().map(|&p| i64::from(p)).collect::<Vec<_>>()).f_to_device(device)?;
             return Ok(Some((ids, sum.f_index_add(0, &index, &all)?)));
         }
+        // Cleared here: libtorch would wake its threads for it.
+        let sum = Tensor::f_empty(size, (Kind::Float, device))?;
         // SAFETY: `sum` was just made, nothing else sees it.
         let out = unsafe { slice_mut(&sum) };
+        out.fill(0.0);
         let mut rest = &places[..];
         for part in &taken {
             let (here, after) = rest.split_at(part.ids().len());

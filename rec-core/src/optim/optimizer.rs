@@ -13,6 +13,8 @@ use crate::state::{StateReader, StateWriter};
 
 /// Numbers that one unit of parallel work moves.
 const BLOCK: usize = 65_536;
+/// Blocks from which on the work is shared among threads.
+const PARALLEL_FROM: usize = 16;
 
 /// Moves the parameters of a model, and keeps what the rule remembers.
 pub struct Optimizer {
@@ -86,7 +88,7 @@ impl Optimizer {
             report.gradient_norm = Some(norm);
         }
         self.steps += 1;
-        let step = Step { learning_rate: report.learning_rate, l2: self.config.l2, t: self.steps };
+        let step = self.config.rule.step(self.steps, report.learning_rate, self.config.l2);
         for ((parameter, gradient), states) in params.list().iter().zip(gradients).zip(&mut self.states) {
             if parameter.tensor().device() == Device::Cpu {
                 self.config.move_on_cpu(step, parameter, &gradient, states);
@@ -190,7 +192,7 @@ impl OptimizerConfig {
             .enumerate()
             .map(|(index, p)| (index, p, [a.next().unwrap_or(&mut []), b.next().unwrap_or(&mut [])]))
             .collect();
-        blocks.into_par_iter().for_each(|(index, p, mut states)| {
+        let move_block = |(index, p, mut states): (usize, &mut [f32], [&mut [f32]; 2])| {
             vectorised(
                 #[inline(always)]
                 || {
@@ -201,7 +203,9 @@ impl OptimizerConfig {
                     }
                 },
             );
-        });
+        };
+        // Waking a thread costs as much as moving some ten thousand numbers.
+        if blocks.len() < PARALLEL_FROM { blocks.into_iter().for_each(move_block) } else { blocks.into_par_iter().for_each(move_block) }
     }
 
     fn move_by_tensors(&self, step: Step, parameter: &Parameter, gradient: &Gradient, states: &mut [Tensor]) -> Result<()> {

@@ -52,7 +52,7 @@ fn slices_and_tensors_make_the_same_steps() {
                     let mut gradients: Vec<Gradient> = mirror.list().iter().map(|p| gradient_of(p).expect("there")).collect();
                     let size = norm(&gradients, &mirror).expect("finite");
                     by_tensors.steps += 1;
-                    let step = Step { learning_rate: 0.05, l2: 0.01, t: by_tensors.steps };
+                    let step = rule.step(by_tensors.steps, 0.05, 0.01);
                     for ((p, g), s) in mirror.list().iter().zip(&mut gradients).zip(&mut by_tensors.states) {
                         if let Gradient::Dense(g) | Gradient::Rows(_, g) = g
                             && size > 1.5

@@ -122,11 +122,23 @@ pub struct Step {
     pub learning_rate: f64,
     /// λ.
     pub l2: f64,
-    /// Counts from 1.
-    pub t: u64,
+    /// Adam's corrections of the two averages for having started at 0: 1/(1−β₁ᵗ) and 1/√(1−β₂ᵗ); 1 for other rules.
+    pub corrections: [f64; 2],
 }
 
 impl Rule {
+    /// The numbers of step `t`, which counts from 1.
+    pub fn step(&self, t: u64, learning_rate: f64, l2: f64) -> Step {
+        let corrections = match *self {
+            Rule::Adam { beta1, beta2, .. } | Rule::Adamw { beta1, beta2, .. } => {
+                // powf: an exponent in f64 stays right beyond 2³¹ steps.
+                [1.0 / (1.0 - beta1.powf(t as f64)), 1.0 / (1.0 - beta2.powf(t as f64)).sqrt()]
+            }
+            _ => [1.0; 2],
+        };
+        Step { learning_rate, l2, corrections }
+    }
+
     /// Names of the state arrays, each as large as the parameter.
     pub fn states(&self) -> &'static [&'static str] {
         match self {
@@ -243,8 +255,7 @@ impl Rule {
             }
             (Rule::Adam { beta1, beta2, epsilon } | Rule::Adamw { beta1, beta2, epsilon }, [m, v]) => {
                 let (b1, b2, eps) = (beta1 as f32, beta2 as f32, epsilon as f32);
-                let size = (step.learning_rate / (1.0 - beta1.powi(step.t as i32))) as f32;
-                let scale = (1.0 / (1.0 - beta2.powi(step.t as i32)).sqrt()) as f32;
+                let (size, scale) = ((step.learning_rate * step.corrections[0]) as f32, step.corrections[1] as f32);
                 let keep = if matches!(self, Rule::Adamw { .. }) { 1.0 - eta * l2 } else { 1.0 };
                 let one = |p: &mut f32, m: &mut f32, v: &mut f32, g: f32| {
                     *p *= keep;
@@ -310,8 +321,7 @@ impl Rule {
                 let kept = if decoupled { p * (1.0 - eta * l2) } else { p.shallow_clone() };
                 let m = m * beta1 + &g * (1.0 - beta1);
                 let v = v * beta2 + g.f_square()? * (1.0 - beta2);
-                let size = eta / (1.0 - beta1.powi(step.t as i32));
-                let scale = 1.0 / (1.0 - beta2.powi(step.t as i32)).sqrt();
+                let (size, scale) = (eta * step.corrections[0], step.corrections[1]);
                 (kept - &m * size / (v.f_sqrt()? * scale + epsilon), vec![m, v])
             }
             (rule, states) => unreachable!("{rule:?} has {} states", states.len()),
