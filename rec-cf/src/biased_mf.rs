@@ -106,9 +106,8 @@ impl Fit for BiasedMf {
     }
 
     fn save(&self, out: &mut StateWriter) -> Result<()> {
-        let dim = self.config.embedding_size;
-        out.floats("user_factors", &[self.user_bias.len(), dim], &self.users.values);
-        out.floats("item_factors", &[self.item_bias.len(), dim], &self.items.values);
+        self.users.save("user_factors", out);
+        self.items.save("item_factors", out);
         out.floats("user_bias", &[self.user_bias.len()], &self.user_bias);
         out.floats("item_bias", &[self.item_bias.len()], &self.item_bias);
         Ok(())
@@ -167,6 +166,6 @@ impl Score for BiasedMf {
     }
 
     fn item_vectors(&self) -> Option<Vectors<'_>> {
-        Some(Vectors { dim: self.items.dim, values: (&self.items.values[..]).into() })
+        Some(self.items.vectors())
     }
 }

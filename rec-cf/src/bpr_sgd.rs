@@ -85,9 +85,8 @@ impl Fit for BprSgd {
     }
 
     fn save(&self, out: &mut StateWriter) -> Result<()> {
-        let dim = self.config.embedding_size;
-        out.floats("user_factors", &[self.users.values.len() / dim, dim], &self.users.values);
-        out.floats("item_factors", &[self.items.values.len() / dim, dim], &self.items.values);
+        self.users.save("user_factors", out);
+        self.items.save("item_factors", out);
         out.floats("item_bias", &[self.bias.len()], &self.bias);
         Ok(())
     }
@@ -145,6 +144,6 @@ impl Score for BprSgd {
     }
 
     fn item_vectors(&self) -> Option<Vectors<'_>> {
-        Some(Vectors { dim: self.items.dim, values: (&self.items.values[..]).into() })
+        Some(self.items.vectors())
     }
 }

@@ -6,7 +6,7 @@ use rec_core::Init;
 use rec_core::events::{Event, Events};
 use rec_core::model::{Fit, ModelConfig, Score, Users, Vectors};
 use rec_core::scores::{Factors, Scores};
-use rec_core::simd::{lane_dot as dot, vectorised};
+use rec_core::simd::{lane_dot as dot, prefetch, vectorised};
 use rec_core::state::{StateReader, StateWriter};
 use rec_data::rng::{Rng, Stream};
 use rec_data::view::TrainView;
@@ -47,6 +47,11 @@ impl ModelConfig for LogisticMfConfig {
     }
 }
 
+/// Samples that are drawn before they are learned from.
+const CHUNK: usize = 4096;
+/// How many samples ahead their vectors are asked for.
+const AHEAD: usize = 4;
+
 /// score(u, i) = b + b_u + b_i + p_u · q_i.
 ///
 /// An epoch shuffles all positives and their freshly drawn negatives together. With g = y − σ(score), for each sample in turn:
@@ -82,7 +87,7 @@ impl Fit for LogisticMf {
         let order = shuffled(data.len() * (1 + self.config.num_negatives), self.seed, epoch);
         let loss = vectorised(
             #[inline(always)]
-            || order.iter().map(|&sample| self.sample(data, epoch, sample)).sum::<f64>(),
+            || order.chunks(CHUNK).map(|samples| self.samples(data, epoch, samples)).sum::<f64>(),
         );
         let mean = loss / order.len().max(1) as f64;
         if !mean.is_finite() {
@@ -92,9 +97,8 @@ impl Fit for LogisticMf {
     }
 
     fn save(&self, out: &mut StateWriter) -> Result<()> {
-        let dim = self.config.embedding_size;
-        out.floats("user_factors", &[self.user_bias.len(), dim], &self.users.values);
-        out.floats("item_factors", &[self.item_bias.len(), dim], &self.items.values);
+        self.users.save("user_factors", out);
+        self.items.save("item_factors", out);
         out.floats("user_bias", &[self.user_bias.len()], &self.user_bias);
         out.floats("item_bias", &[self.item_bias.len()], &self.item_bias);
         out.floats("bias", &[1], &[self.bias]);
@@ -111,17 +115,28 @@ impl Fit for LogisticMf {
 }
 
 impl LogisticMf {
-    /// Sample number `sample` of an epoch: a positive, or one of the negatives that follow it.
+    /// Some samples of an epoch, one after the other; returns the sum of their losses.
     #[inline(always)]
-    fn sample(&mut self, data: &TrainView, epoch: u64, sample: u32) -> f64 {
+    fn samples(&mut self, data: &TrainView, epoch: u64, samples: &[u32]) -> f64 {
         let per_row = 1 + self.config.num_negatives;
-        let (row, which) = (sample as usize / per_row, sample as usize % per_row);
-        let item = if which == 0 {
-            data.items()[row]
-        } else {
-            Rng::keyed(self.seed, Stream::Negatives, epoch, u64::from(sample)).below(data.num_items() as u32)
+        let (seed, items) = (self.seed, data.num_items() as u32);
+        // A positive, then the negatives that belong to it.
+        let pair = |&sample: &u32| {
+            let (row, which) = (sample as usize / per_row, sample as usize % per_row);
+            let item =
+                if which == 0 { data.items()[row] } else { Rng::keyed(seed, Stream::Negatives, epoch, u64::from(sample)).below(items) };
+            (data.users()[row], item, which == 0)
         };
-        self.update(data.users()[row], item, which == 0)
+        let pairs: Vec<(u32, u32, bool)> = samples.iter().map(pair).collect();
+        let mut loss = 0.0;
+        for (at, &(user, item, positive)) in pairs.iter().enumerate() {
+            if let Some(&(user, item, _)) = pairs.get(at + AHEAD) {
+                prefetch(self.users.row(user));
+                prefetch(self.items.row(item));
+            }
+            loss += self.update(user, item, positive);
+        }
+        loss
     }
 
     /// One update; returns the loss before it.
@@ -160,6 +175,6 @@ impl Score for LogisticMf {
     }
 
     fn item_vectors(&self) -> Option<Vectors<'_>> {
-        Some(Vectors { dim: self.items.dim, values: (&self.items.values[..]).into() })
+        Some(self.items.vectors())
     }
 }

@@ -98,9 +98,8 @@ impl Fit for SvdPp {
     }
 
     fn save(&self, out: &mut StateWriter) -> Result<()> {
-        let dim = self.config.embedding_size;
         for (name, factor) in [("user_factors", &self.users), ("item_factors", &self.items), ("implicit_factors", &self.implicit)] {
-            out.floats(name, &[factor.values.len() / dim, dim], &factor.values);
+            factor.save(name, out);
         }
         out.floats("user_bias", &[self.user_bias.len()], &self.user_bias);
         out.floats("item_bias", &[self.item_bias.len()], &self.item_bias);
@@ -119,7 +118,7 @@ impl Fit for SvdPp {
 impl SvdPp {
     /// z = |N(u)|^-½ Σ y_j.
     fn implicit_part(&self, items: &[u32]) -> Vec<f32> {
-        let mut z = vec![0.0; self.config.embedding_size];
+        let mut z = vec![0.0; self.implicit.dim];
         for &j in items {
             z.iter_mut().zip(self.implicit.row(j)).for_each(|(z, y)| *z += y);
         }
@@ -203,6 +202,6 @@ impl Score for SvdPp {
     }
 
     fn item_vectors(&self) -> Option<Vectors<'_>> {
-        Some(Vectors { dim: self.items.dim, values: (&self.items.values[..]).into() })
+        Some(self.items.vectors())
     }
 }

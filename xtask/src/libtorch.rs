@@ -24,7 +24,9 @@ pub fn set_up(cuda: bool) -> Result<(), String> {
         return Ok(());
     }
     let flavour = if cuda { "cuda" } else { "cpu" };
-    if fs::read_to_string(view.join("flavour")).is_ok_and(|f| f.trim() == flavour || (!cuda && f.trim() == "cuda")) && view.join("lib/libtorch_cpu.so").exists() {
+    if fs::read_to_string(view.join("flavour")).is_ok_and(|f| f.trim() == flavour || (!cuda && f.trim() == "cuda"))
+        && view.join("lib/libtorch_cpu.so").exists()
+    {
         return Ok(());
     }
     let site = cache_dir()?.join(format!("libtorch-{VERSION}-{flavour}"));
@@ -43,7 +45,11 @@ fn brought_along(view: &Path) -> Result<Option<String>, String> {
         let told = Command::new(python).args(["-c", "import torch; print(torch.__version__)"]).output();
         let version = match told {
             Ok(out) if out.status.success() => String::from_utf8_lossy(&out.stdout).trim().to_owned(),
-            _ => return Err(format!("LIBTORCH_USE_PYTORCH is set, but `{python} -c 'import torch'` fails: install PyTorch {VERSION} there, or unset the variable")),
+            _ => {
+                return Err(format!(
+                    "LIBTORCH_USE_PYTORCH is set, but `{python} -c 'import torch'` fails: install PyTorch {VERSION} there, or unset the variable"
+                ));
+            }
         };
         if !version.starts_with(VERSION) {
             return Err(format!("LIBTORCH_USE_PYTORCH is set, but `{python}` has PyTorch {version}; this project needs {VERSION}"));
@@ -54,7 +60,10 @@ fn brought_along(view: &Path) -> Result<Option<String>, String> {
         Some(own) if own != view => {
             for part in ["lib/libtorch_cpu.so", "include/torch"] {
                 if !own.join(part).exists() {
-                    return Err(format!("LIBTORCH is {}, but {part} is not there: point it at a libtorch {VERSION}, or unset it", own.display()));
+                    return Err(format!(
+                        "LIBTORCH is {}, but {part} is not there: point it at a libtorch {VERSION}, or unset it",
+                        own.display()
+                    ));
                 }
             }
             Ok(Some(format!("{} (LIBTORCH)", own.display())))
@@ -75,7 +84,9 @@ fn cache_dir() -> Result<PathBuf, String> {
 /// Unpacks the wheels into `site`, which appears whole or not at all.
 fn install(site: &Path, cuda: bool) -> Result<(), String> {
     if cfg!(not(all(target_os = "linux", target_arch = "x86_64"))) {
-        return Err(format!("prebuilt libtorch is set up on x86-64 Linux only: install PyTorch {VERSION} with pip and set LIBTORCH_USE_PYTORCH=1"));
+        return Err(format!(
+            "prebuilt libtorch is set up on x86-64 Linux only: install PyTorch {VERSION} with pip and set LIBTORCH_USE_PYTORCH=1"
+        ));
     }
     let parent = site.parent().expect("the cache folder is its parent");
     fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
@@ -125,7 +136,10 @@ fn drop_cuda_half(lib: &Path) -> Result<(), String> {
 
 /// Makes the view that the linker sees.
 fn link(site: &Path, view: &Path, cuda: bool) -> Result<(), String> {
-    let told = |path: &Path| { let path = path.display().to_string(); move |e: std::io::Error| format!("{path}: {e}") };
+    let told = |path: &Path| {
+        let path = path.display().to_string();
+        move |e: std::io::Error| format!("{path}: {e}")
+    };
     let _ = fs::remove_dir_all(view);
     let lib = view.join("lib");
     fs::create_dir_all(&lib).map_err(told(&lib))?;
