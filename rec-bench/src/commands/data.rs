@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use rec_core::events::Clock;
 use rec_data::dataset::{self, Description, Status};
 use rec_data::fail;
 
@@ -89,8 +90,14 @@ pub(super) fn run(args: DataArgs, bench: &Bench) -> Result<()> {
             Ok(())
         }
         DataCommand::Describe { id, json } => {
-            let description = dataset::describe(&dataset::open(&id, folders)?);
-            if json { say_json(&description) } else { say(&described(&description)) }
+            let clock = Clock::new();
+            let data = dataset::open(&id, folders)?;
+            let seconds = clock.seconds();
+            let description = dataset::describe(&data);
+            if json {
+                return say_json(&serde_json::json!({ "open_seconds": seconds, "description": description }));
+            }
+            say(&format!("{}opened in {:.1} ms\n", described(&description), 1000.0 * seconds))
         }
         DataCommand::Split { table, out } => {
             let table = table::find(&table)?;

@@ -4,6 +4,7 @@ mod compare;
 mod data;
 mod doctor;
 mod eval;
+mod new_model;
 mod recommend;
 mod table;
 mod train;
@@ -84,6 +85,8 @@ enum Command {
     Data(data::DataArgs),
     /// Models: what there is, and their hyper-parameters
     Models(train::ModelsArgs),
+    /// Writes a crate of your own with a model to start from
+    NewModel(new_model::NewModelArgs),
     /// Looks for what is wrong with this set-up, and says the way out
     Doctor(doctor::DoctorArgs),
 }
@@ -170,6 +173,7 @@ fn run(cli: Cli, registry: &Registry) -> Result<()> {
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Data(args)) => data::run(args, &bench),
         Some(Command::Models(args)) => train::models(&args, registry),
+        Some(Command::NewModel(args)) => new_model::run(&args),
         Some(Command::Doctor(_)) => unreachable!("answered above"),
     }
 }
