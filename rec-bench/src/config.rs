@@ -80,9 +80,15 @@ impl Layers {
     /// Adds the environment's values.
     ///
     /// # Errors
-    /// a usage problem where a value is no TOML.
+    /// a usage problem where a name is no path of keys, or is not UTF-8, or its value is not.
     pub fn add_environment(&mut self) -> Result<()> {
-        let mut variables: Vec<(String, String)> = std::env::vars().filter(|(name, _)| name.starts_with(ENVIRONMENT)).collect();
+        let mut variables = Vec::new();
+        for (name, text) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(ENVIRONMENT)) {
+            match (name.to_str(), text.to_str()) {
+                (Some(name), Some(text)) => variables.push((name.to_owned(), text.to_owned())),
+                _ => fail!(Usage, "{} is {}, which is not UTF-8", name.to_string_lossy(), text.to_string_lossy()),
+            }
+        }
         variables.sort();
         for (name, text) in variables {
             let path = name[ENVIRONMENT.len()..].to_lowercase().replace("__", ".");

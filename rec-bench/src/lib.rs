@@ -11,6 +11,7 @@ mod commands;
 pub mod config;
 pub mod environment;
 pub mod export;
+mod notes;
 pub mod registry;
 pub mod report;
 pub mod run_folder;

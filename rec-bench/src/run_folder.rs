@@ -20,6 +20,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Origins, RunConfig, annotated};
 use crate::environment::Environment;
 
+/// How the name of a file begins that is not whole yet.
+const PART: &str = ".part-";
+
 /// A run's folder.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
@@ -72,12 +75,25 @@ impl RunFolder {
             }
             require!(held == wanted, Usage, "{} holds a run with another config: choose another `--out`, or delete it", path.display());
         }
+        folder.sweep()?;
         folder.write("config.toml", text.as_bytes())?;
         folder.write_json(
             "protocol.json",
             &serde_json::json!({ "hash": config.protocol.hash(), "protocol": config.protocol, "selection": config.selection }),
         )?;
         Ok(folder)
+    }
+
+    /// Removes the files that a killed run was about to rename.
+    fn sweep(&self) -> Result<()> {
+        for place in [self.path.clone(), self.file("checkpoints"), self.file("checkpoints/all-of-train")] {
+            for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().starts_with(PART) {
+                    fs::remove_file(entry.path()).with_context(|| format!("removing {}", entry.path().display()))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A folder that is there, to be read.
@@ -221,7 +237,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let told = || format!("writing {}", path.display());
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).with_context(told)?;
-    let mut file = tempfile::Builder::new().prefix(".part-").tempfile_in(folder).with_context(told)?;
+    let mut file = tempfile::Builder::new().prefix(PART).tempfile_in(folder).with_context(told)?;
     file.write_all(bytes).with_context(told)?;
     #[cfg(unix)]
     {

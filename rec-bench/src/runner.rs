@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rec_core::eval::{Evaluation, evaluate};
+use rec_core::eval::{Evaluation, Metric, evaluate};
 use rec_core::events::{Clock, Event, Events, Sink};
 use rec_core::model::Score;
 use rec_core::protocol::{JudgedBy, Prepared, Protocol};
@@ -70,7 +70,11 @@ impl Bench<'_> {
         let (trainer, outcome) = self.fit(&config, &prepared, &folder, events)?;
         let test = Clock::new();
         let learned = learned_from(&config, &prepared, trainer.as_ref());
-        let evaluation = evaluate(trainer.model(), &prepared.views.test, learned, &config.protocol.metrics)?;
+        // A protocol may measure rankings and ratings; a model that only ranks is measured where it can be.
+        let can = |m: &&Metric| !m.is_rating() || trainer.model().pair_score().is_some();
+        let metrics: Vec<Metric> = config.protocol.metrics.iter().filter(can).copied().collect();
+        require!(!metrics.is_empty(), Usage, "`{}` predicts no ratings, and the protocol measures nothing else", config.name);
+        let evaluation = evaluate(trainer.model(), &prepared.views.test, learned, &metrics)?;
         let result = RunResult {
             config_hash: config.hash()?,
             protocol_hash: config.protocol.hash(),

@@ -12,7 +12,7 @@ mod train;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use rec_core::device::{DeviceChoice, set_threads};
 use rec_core::shim::set_deterministic;
@@ -21,6 +21,7 @@ use rec_data::dataset::Folders;
 use rec_data::{Kind, problem};
 
 use crate::Registry;
+use crate::notes::note;
 use crate::runner::Bench;
 
 const ABOUT: &str = "Recommender systems: published tables beside measured ones, and your own model under the same protocol";
@@ -104,7 +105,7 @@ pub fn main_with(add: impl FnOnce(&mut Registry)) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", sentence(&error));
+            note(&format!("error: {}", sentence(&error)));
             ExitCode::from(Kind::exit_code_of(&error))
         }
     }
@@ -121,7 +122,7 @@ fn again_with_passive_threads() -> Option<ExitCode> {
     }
     let program = std::env::current_exe().ok()?;
     let failed = std::process::Command::new(program).args(std::env::args_os().skip(1)).env(POLICY, "PASSIVE").exec();
-    eprintln!("note: {POLICY} could not be set ({failed}): threads will spin");
+    note(&format!("note: {POLICY} could not be set ({failed}): threads will spin"));
     None
 }
 
@@ -158,7 +159,7 @@ fn run(cli: Cli, registry: &Registry) -> Result<()> {
             // A second Ctrl-C does not wait for the step to end.
             std::process::exit(i32::from(Kind::Interrupted.exit_code()));
         }
-        eprintln!("stopping after this step; Ctrl-C again to stop at once");
+        note("stopping after this step; Ctrl-C again to stop at once");
         seen.set();
     })
     .map_err(|e| problem!(Io, "Ctrl-C cannot be handled: {e}"))?;
@@ -182,9 +183,7 @@ fn run(cli: Cli, registry: &Registry) -> Result<()> {
 fn say(text: &str) -> Result<()> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(())
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("writing to standard output")
 }
 
 /// Writes JSON to standard output.

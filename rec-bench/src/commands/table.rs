@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use rec_data::require;
 
 use super::{say, say_json};
+use crate::notes::note;
 use crate::run_folder::write_whole;
 use crate::runner::Bench;
 use crate::table::{self, Cell, Priority, Status, Table};
@@ -139,7 +140,7 @@ fn publish(table: &Table, bench: &Bench, runs: &Path, results: &Path, page: &Pat
     write_whole(&folder.join("cells.json"), format!("{}\n", serde_json::to_string_pretty(&cells)?).as_bytes())?;
     write_whole(&folder.join("table.md"), table::markdown(table, &cells).as_bytes())?;
     if page.exists() && table::update_readme(page, results)? {
-        eprintln!("{} renewed", page.display());
+        note(&format!("{} renewed", page.display()));
     }
     say(&table::text(table, &cells))
 }

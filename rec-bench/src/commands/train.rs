@@ -10,8 +10,9 @@ use toml::Value;
 
 use super::{say, say_json};
 use crate::Registry;
-use crate::config::{Layers, annotated};
-use crate::run_folder::write_whole;
+use crate::config::{Layers, RunConfig, annotated};
+use crate::notes::note;
+use crate::run_folder::RunFolder;
 use crate::runner::{Bench, open_data};
 use crate::table;
 
@@ -87,13 +88,15 @@ pub(super) fn run(args: TrainArgs, bench: &Bench) -> Result<()> {
     args.settings.iter().try_for_each(|s| layers.add_setting(s))?;
     let layers = with_default_protocol(layers)?;
     let (config, origins) = layers.resolve(bench.registry)?;
-    eprint!("{}", annotated(&config, &origins)?);
+    note(annotated(&config, &origins)?.trim_end());
     if args.dry_run {
         return Ok(());
     }
     let dataset = open_data(&config.protocol, &bench.folders, own.as_ref())?;
     if let Some(own) = &own {
-        write_whole(&args.out.join("data.toml"), toml::to_string(own)?.as_bytes())?;
+        // The folder is opened first: one that holds another run is refused, and keeps the description of its own file.
+        let config = RunConfig { protocol: config.protocol.of(&dataset)?, ..config.clone() };
+        RunFolder::open(&args.out, &config, &origins)?.write("data.toml", toml::to_string(own)?.as_bytes())?;
     }
     let result = bench.run(&config.name, &config, &origins, &dataset, &args.out)?;
     if args.json {

@@ -7,6 +7,8 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use rec_core::events::{Event, Sink};
 
+use crate::notes::note;
+
 /// Seconds between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(15);
 
@@ -39,7 +41,7 @@ impl Progress {
             }
             None if self.last.elapsed() >= LINE_EVERY => {
                 self.last = Instant::now();
-                eprintln!("{}: epoch {} of {} {}", self.label, (epoch + 1).min(self.epochs), self.epochs, self.note);
+                note(&format!("{}: epoch {} of {} {}", self.label, (epoch + 1).min(self.epochs), self.epochs, self.note));
             }
             None => {}
         }
@@ -70,9 +72,9 @@ impl Sink for Progress {
                 }
                 self.say(*epoch, 0.0);
             }
-            Event::Note(note) => match &self.bar {
-                Some(bar) => bar.println(format!("{}: {note}", self.label)),
-                None => eprintln!("{}: {note}", self.label),
+            Event::Note(text) => match &self.bar {
+                Some(bar) => bar.println(format!("{}: {text}", self.label)),
+                None => note(&format!("{}: {text}", self.label)),
             },
             Event::End { .. } => {
                 if let Some(bar) = &self.bar {

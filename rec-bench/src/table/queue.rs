@@ -9,6 +9,7 @@ use rec_data::{Kind, fail};
 use super::spec::{Priority, Row, Table};
 use crate::Registry;
 use crate::config::{Origins, RunConfig};
+use crate::notes::note;
 use crate::run_folder::{RunFolder, RunResult};
 use crate::runner::{Bench, open_data};
 
@@ -101,7 +102,7 @@ pub fn run(bench: &Bench, root: &Path, table: &Table, rows: &[String], most: Pri
                 return Err(error);
             }
             Err(error) => {
-                eprintln!("{error:#}");
+                note(&format!("{error:#}"));
                 failed.push((label, error));
             }
         }
