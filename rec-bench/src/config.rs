@@ -153,7 +153,7 @@ impl Layers {
             match self.values.get(name) {
                 None => Ok(Table::new()),
                 Some(Value::Table(table)) => Ok(table.clone()),
-                Some(other) => fail!(Usage, "`{name}` is a {}, it must be a section: `[{name}]`", other.type_str()),
+                Some(other) => fail!(Usage, "`{name}` is of type {}, it must be a section: `[{name}]`", other.type_str()),
             }
         };
         let number = |name: &str, default: i64| -> Result<u64> {
@@ -216,6 +216,7 @@ impl Layers {
                 "ties",
             ],
         )?;
+        check_metrics(&protocol)?;
         let config = RunConfig {
             seed: number("seed", 1)?,
             split: number("split", 0)? as usize,
@@ -299,6 +300,15 @@ pub fn annotated(config: &RunConfig, origins: &Origins) -> Result<String> {
     Ok(out)
 }
 
+/// A metric that stands twice would be two columns of one name in the users' file.
+fn check_metrics(protocol: &Protocol) -> Result<()> {
+    require!(!protocol.metrics.is_empty(), Usage, "[protocol] metrics is empty: name at least one, such as `ndcg@10`");
+    for (at, metric) in protocol.metrics.iter().enumerate() {
+        require!(!protocol.metrics[..at].contains(metric), Usage, "[protocol] metrics has `{metric}` twice");
+    }
+    Ok(())
+}
+
 fn overlay(under: &mut Table, over: &Table, prefix: &str, origin: &str, origins: &mut Origins) {
     for (key, value) in over {
         let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
@@ -327,8 +337,11 @@ fn overlay(under: &mut Table, over: &Table, prefix: &str, origin: &str, origins:
 /// # Errors
 /// a usage problem that names section, key, and the nearest known key or what the value must be.
 pub fn read_section<T: DeserializeOwned + Serialize + Default>(section: &str, table: &Table) -> Result<T> {
-    let known = Table::try_from(T::default())?;
-    read_section_with(section, table, &known.keys().map(String::as_str).collect::<Vec<_>>())
+    let mut whole = Table::try_from(T::default())?;
+    let known: Vec<String> = whole.keys().cloned().collect();
+    // Over the defaults, so that one key of a nested table can be set alone: `optimizer.rule.beta1=0.8`.
+    overlay(&mut whole, table, "", "", &mut Origins::new());
+    read_section_with(section, &whole, &known.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Reads a section that has the keys `known`.
@@ -347,7 +360,14 @@ pub fn read_section_with<T: DeserializeOwned>(section: &str, table: &Table, know
     serde_path_to_error::deserialize(Value::Table(table.clone())).map_err(|e| {
         let path = e.path().to_string();
         let place = if path == "." { format!("[{section}]") } else { format!("[{section}] {path}") };
-        problem!(Usage, "{place}: {}", e.inner().to_string().trim().replace('\n', " "))
+        // The second line of the message names the key again.
+        let message = e.inner().to_string();
+        let message = message.lines().next().unwrap_or_default();
+        problem!(
+            Usage,
+            "{place}: {}",
+            message.replace("expected u64", "expected a whole number from 0").replace("expected usize", "expected a whole number from 0")
+        )
     })
 }
 

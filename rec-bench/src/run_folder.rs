@@ -22,6 +22,8 @@ use crate::environment::Environment;
 
 /// How the name of a file begins that is not whole yet.
 const PART: &str = ".part-";
+/// The same of the projector's files.
+const BOARD_PART: &str = ".writing-";
 
 /// A run's folder.
 #[derive(Clone, Debug)]
@@ -73,7 +75,16 @@ impl RunFolder {
                     looping.remove("checkpoint_seconds");
                 }
             }
-            require!(held == wanted, Usage, "{} holds a run with another config: choose another `--out`, or delete it", path.display());
+            require!(
+                held == wanted || !folder.has_learned(),
+                Usage,
+                "{} holds a run with another config: choose another `--out`, or delete it",
+                path.display()
+            );
+            let other_file = folder.file("data.toml");
+            if held != wanted && other_file.exists() {
+                fs::remove_file(&other_file).with_context(|| format!("removing {}", other_file.display()))?;
+            }
         }
         folder.sweep()?;
         folder.write("config.toml", text.as_bytes())?;
@@ -84,11 +95,17 @@ impl RunFolder {
         Ok(folder)
     }
 
+    /// Whether there is anything to lose: a config that was refused before the first checkpoint leaves nothing.
+    fn has_learned(&self) -> bool {
+        ["result.json", "checkpoints/last.safetensors", "checkpoints/all-of-train/last.safetensors"].iter().any(|f| self.file(f).exists())
+    }
+
     /// Removes the files that a killed run was about to rename.
     fn sweep(&self) -> Result<()> {
-        for place in [self.path.clone(), self.file("checkpoints"), self.file("checkpoints/all-of-train")] {
-            for entry in fs::read_dir(place).into_iter().flatten().flatten() {
-                if entry.file_name().to_string_lossy().starts_with(PART) {
+        for place in ["", "checkpoints", "checkpoints/all-of-train", "tb/run", "tb/run/projector/items"] {
+            for entry in fs::read_dir(self.file(place)).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                if [PART, BOARD_PART].iter().any(|part| name.to_string_lossy().starts_with(part)) {
                     fs::remove_file(entry.path()).with_context(|| format!("removing {}", entry.path().display()))?;
                 }
             }
@@ -155,8 +172,11 @@ impl RunFolder {
     /// # Errors
     /// a data problem where the file is damaged.
     pub fn config(&self, registry: &crate::Registry) -> Result<RunConfig> {
+        let file = self.file("config.toml");
+        let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let table = text.parse().map_err(|e: toml::de::Error| problem!(Data, "{}: {e}", file.display()))?;
         let mut layers = crate::config::Layers::default();
-        layers.add_file(&self.file("config.toml"))?;
+        layers.add(&table, "config.toml");
         Ok(layers.resolve(registry)?.0)
     }
 

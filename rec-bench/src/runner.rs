@@ -12,7 +12,7 @@ use rec_core::tch::Device;
 use rec_core::tensorboard::{Embedding, EmbeddingColumn, EventWriter, HparamValue, SessionStatus, fenced, flatten_hparams};
 use rec_core::train::{GradientConfig, Interrupt, Judge, LoopConfig, Outcome, Trainer, train};
 use rec_data::dataset::{Dataset, Folders};
-use rec_data::{fail, require};
+use rec_data::{fail, problem, require};
 
 use crate::Registry;
 use crate::config::{Origins, RunConfig};
@@ -198,7 +198,8 @@ impl Bench<'_> {
         if !file.exists() {
             return Ok(None);
         }
-        Ok(Some(toml::from_str(&std::fs::read_to_string(file)?)?))
+        let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        Ok(Some(toml::from_str(&text).map_err(|e| problem!(Data, "{}: {e}", file.display()))?))
     }
 }
 

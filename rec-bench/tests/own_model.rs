@@ -53,5 +53,7 @@ fn a_model_outside_the_workspace_lands_in_a_table_of_its_own() {
 /// The folders of torch-sys's build script runs: a second build would add one.
 fn builds_of_torch(target: &Path) -> usize {
     let built = std::fs::read_dir(target.join("debug/build")).expect("the target folder");
-    built.filter(|e| e.as_ref().is_ok_and(|e| e.file_name().to_string_lossy().starts_with("torch-sys-") && e.path().join("output").exists())).count()
+    built
+        .filter(|e| e.as_ref().is_ok_and(|e| e.file_name().to_string_lossy().starts_with("torch-sys-") && e.path().join("output").exists()))
+        .count()
 }

@@ -1,5 +1,7 @@
 //! EASE: an item–item linear model in closed form. Steck, WWW 2019, arXiv:1905.03375.
 
+use std::borrow::Cow;
+
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 use rec_core::events::Events;
@@ -11,6 +13,8 @@ use rec_data::require;
 use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
+
+use crate::history::distinct;
 
 /// Hyper-parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,7 +110,7 @@ impl Score for Ease {
         const STRIP: usize = 512;
         let n = self.num_items;
         let mut scores = vec![0f32; users.len() * n];
-        let histories: Vec<&[u32]> = (0..users.len()).map(|u| users.history(u)).collect();
+        let histories: Vec<Cow<[u32]>> = (0..users.len()).map(|u| distinct(users.history(u))).collect();
         scores.par_chunks_mut(USERS * n).zip(histories.par_chunks(USERS)).for_each(|(scores, histories)| {
             vectorised(
                 #[inline(always)]
@@ -115,7 +119,7 @@ impl Score for Ease {
                         let end = (start + STRIP).min(n);
                         for (scores, history) in scores.chunks_exact_mut(n).zip(histories) {
                             let out = &mut scores[start..end];
-                            for &item in *history {
+                            for &item in &**history {
                                 let weights = &self.weights[item as usize * n..][start..end];
                                 out.iter_mut().zip(weights).for_each(|(s, w)| *s += w);
                             }

@@ -6,6 +6,7 @@ pub mod biased_mf;
 pub mod bpr;
 pub mod bpr_sgd;
 pub mod ease;
+mod history;
 pub mod ials;
 pub mod knn;
 pub mod logistic_mf;

@@ -86,7 +86,7 @@ impl StateWriter {
         let bytes = safetensors::serialize(views, Some([("state".to_owned(), state)].into()))
             .map_err(|e| anyhow::anyhow!("{e}"))
             .with_context(told)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder).with_context(told)?;
+        let mut file = tempfile::Builder::new().prefix(".part-").tempfile_in(folder).with_context(told)?;
         file.write_all(&bytes).with_context(told)?;
         file.as_file().sync_all().with_context(told)?;
         file.persist(path).map_err(|e| e.error).with_context(told)?;
@@ -109,9 +109,10 @@ impl StateReader {
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let bytes = fs::read(path).with_context(|| format!("reading {name}"))?;
+        let folder = path.parent().unwrap_or(path).display();
         let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes)
-            .map_err(|e| problem!(Data, "{name} is not a whole safetensors file ({e}): delete it to start afresh"))?;
-        safetensors::SafeTensors::deserialize(&bytes).map_err(|e| problem!(Data, "{name} is damaged ({e}): delete it to start afresh"))?;
+            .map_err(|e| problem!(Data, "{name} is not a whole safetensors file ({e}): delete the folder {folder} to start afresh"))?;
+        safetensors::SafeTensors::deserialize(&bytes).map_err(|e| problem!(Data, "{name} is damaged ({e}): delete the folder {folder} to start afresh"))?;
         let Some(state) = metadata.metadata().as_ref().and_then(|m| m.get("state")) else {
             fail!(Data, "{name} is a safetensors file, but no state of a training");
         };

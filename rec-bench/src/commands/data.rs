@@ -82,7 +82,15 @@ pub(super) fn run(args: DataArgs, bench: &Bench) -> Result<()> {
             if json {
                 say_json(&checks)?;
             } else {
-                checks.iter().try_for_each(|c| say(&format!("{:?}  {}\n", c.status, c.path.display())))?;
+                checks.iter().try_for_each(|c| {
+                    let word = match &c.status {
+                        Status::Good { .. } => "good",
+                        Status::Unhashed { .. } => "here, no sha256 is known",
+                        Status::Wrong { .. } => "WRONG",
+                        Status::Missing => "missing",
+                    };
+                    say(&format!("{word:10} {}\n", c.path.display()))
+                })?;
             }
             if checks.iter().any(|c| matches!(c.status, Status::Wrong { .. } | Status::Missing)) {
                 fail!(Data, "files of `{id}` are not the published ones: delete them and run `rec-bench data fetch {id}`");
@@ -126,8 +134,8 @@ fn described(d: &Description) -> String {
             d.duplicates
         ),
     ];
-    for (name, spread) in [("user", &d.per_user), ("item", &d.per_item)] {
-        lines.push(format!("rows of a {name}: {} to {}, median {}", spread.min, spread.max, spread.median));
+    for (name, spread) in [("a user", &d.per_user), ("an item", &d.per_item)] {
+        lines.push(format!("rows of {name}: {} to {}, median {}", spread.min, spread.max, spread.median));
     }
     for bin in d.values.iter().flatten() {
         let range = if bin.from == bin.to { bin.from.to_string() } else { format!("{} to {}", bin.from, bin.to) };

@@ -81,7 +81,7 @@ pub(super) fn run(args: &DoctorArgs, choice: DeviceChoice) -> Result<()> {
         }
     }
     if sick > 0 {
-        fail!(Unavailable, "{sick} things are wrong");
+        fail!(Unavailable, "{sick} {} wrong", if sick == 1 { "thing is" } else { "things are" });
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use rec_core::device::{DeviceChoice, set_threads};
 use rec_core::shim::set_deterministic;
 use rec_core::train::Interrupt;
 use rec_data::dataset::Folders;
-use rec_data::{Kind, problem};
+use rec_data::{Kind, problem, require};
 
 use crate::Registry;
 use crate::notes::note;
@@ -44,6 +44,9 @@ Environment:
   REC_DATA_DIR   a folder with data sets, looked into first
   REC_CACHE_DIR  where fetched and parsed data is kept (default ~/.cache/rec)
   REC_SET_…      a config value: REC_SET_MODEL__EMBEDDING_SIZE=32";
+
+/// More threads than any machine has cores; libtorch takes any number and crashes where they cannot be made.
+const MOST_THREADS: usize = 1024;
 
 #[derive(Parser)]
 #[command(name = "rec-bench", version, about = ABOUT, after_help = AFTER, max_term_width = 100)]
@@ -147,7 +150,9 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 fn run(cli: Cli, registry: &Registry) -> Result<()> {
     let choice: DeviceChoice = cli.common.device.parse()?;
-    set_threads(cli.common.threads)?;
+    let threads = cli.common.threads;
+    require!(threads <= MOST_THREADS, Usage, "`--threads` is {threads}: it must be at most {MOST_THREADS}");
+    set_threads(threads)?;
     set_deterministic(true);
     if let Some(Command::Doctor(args)) = &cli.command {
         return doctor::run(args, choice);

@@ -79,8 +79,8 @@ pub(super) fn run(args: TrainArgs, bench: &Bench) -> Result<()> {
     let own = own_file(&args)?;
     let named =
         args.dataset.clone().or_else(|| own.as_ref().map(|f| format!("file:{}", f.path.file_stem().unwrap_or_default().to_string_lossy())));
-    if let Some(dataset) = named {
-        layers.add_setting(&format!("protocol.dataset={}", Value::String(dataset)))?;
+    if let Some(dataset) = &named {
+        layers.add_setting(&format!("protocol.dataset={}", Value::String(dataset.clone())))?;
     }
     if let Some(model) = &args.model {
         layers.add_setting(&format!("model.name={}", Value::String(model.clone())))?;
@@ -88,6 +88,10 @@ pub(super) fn run(args: TrainArgs, bench: &Bench) -> Result<()> {
     args.settings.iter().try_for_each(|s| layers.add_setting(s))?;
     let layers = with_default_protocol(layers)?;
     let (config, origins) = layers.resolve(bench.registry)?;
+    if let Some(named) = named {
+        let set = &config.protocol.dataset;
+        require!(*set == named, Usage, "`protocol.dataset` is set to `{set}`, but the command line names `{named}`: leave one of them out");
+    }
     note(annotated(&config, &origins)?.trim_end());
     if args.dry_run {
         return Ok(());
@@ -118,7 +122,8 @@ pub(super) fn run(args: TrainArgs, bench: &Bench) -> Result<()> {
 fn with_default_protocol(layers: Layers) -> Result<Layers> {
     let mut all = Layers::default();
     let mut protocol = toml::Table::new();
-    if layers.has("protocol.dataset") && !layers.has("protocol.split") {
+    // The split is there to be changed in part: `protocol.split.by`. One of another kind takes its place.
+    if layers.has("protocol.dataset") {
         protocol.insert(
             "split".into(),
             "v = { kind = \"random\", by = \"user\", ratios = [0.8, 0.1, 0.1] }".parse::<toml::Table>()?["v"].clone(),
@@ -162,7 +167,11 @@ pub(super) fn models(args: &ModelsArgs, registry: &Registry) -> Result<()> {
         if args.json {
             return say_json(&defaults);
         }
-        return say(&format!("# {name}: {}\n[model]\nname = \"{name}\"\n{}", entry.about, toml::to_string(&defaults)?));
+        let mut model = toml::Table::new();
+        model.insert("name".into(), Value::String(name.clone()));
+        model.extend(defaults);
+        let section: toml::Table = [("model".to_owned(), Value::Table(model))].into_iter().collect();
+        return say(&format!("# {}\n{}", entry.about, toml::to_string(&section)?));
     }
     if args.json {
         let all: Vec<_> = registry

@@ -20,7 +20,8 @@ impl Board {
     /// # Errors
     /// an I/O problem that names the file.
     pub fn open(folder: &Path, epoch: u64) -> Result<Self> {
-        let writer = if epoch == 0 { EventWriter::create(folder)? } else { EventWriter::resume(folder, epoch + 1)? };
+        // A run that was killed before its first checkpoint has left a folder too.
+        let writer = if folder.exists() { EventWriter::resume(folder, epoch + 1)? } else { EventWriter::create(folder)? };
         Ok(Self { writer })
     }
 }

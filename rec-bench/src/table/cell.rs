@@ -59,8 +59,8 @@ pub struct Cell {
     pub model: String,
     /// The data set's id.
     pub dataset: String,
-    /// What was measured.
-    pub metric: Metric,
+    /// What was measured; behind a metric over a few candidates stands which: `hit@10[uni99]`.
+    pub metric: String,
     /// The published value.
     pub published: Option<f64>,
     /// Where the published value stands.
@@ -151,7 +151,7 @@ pub fn cells(root: &Path, table: &Table, registry: &Registry) -> Result<Vec<Cell
                 table: table.id.clone(),
                 model: row.name.clone(),
                 dataset: table.protocol.dataset.clone(),
-                metric: spec.metric,
+                metric: table.label(spec.metric),
                 published: spec.published,
                 source: spec.source.clone().unwrap_or_else(|| table.source.clone()),
                 note: spec.disputed.clone().or_else(|| spec.note.clone()),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, ContentArrangement, presets};
-use rec_data::{fail, require};
+use rec_data::fail;
 
 use super::cell::Cell;
 use super::spec::Table;
@@ -28,7 +28,7 @@ fn rows(cells: &[Cell]) -> Vec<[String; 7]> {
             let peek = if c.selection == "test" { " (epoch picked on test)" } else { "" };
             [
                 model,
-                c.metric.to_string(),
+                c.metric.clone(),
                 number(c.published),
                 number(c.measured),
                 interval,
@@ -107,7 +107,7 @@ pub fn markdown(table: &Table, cells: &[Cell]) -> String {
 /// Puts `results/ID/table.md` between the marks `<!-- table:ID -->` and `<!-- /table:ID -->` of a page.
 ///
 /// # Errors
-/// a usage problem where a mark is not closed or there is no such table; I/O problems.
+/// a usage problem where a mark is not closed; I/O problems.
 pub fn update_readme(page: &Path, results: &Path) -> Result<bool> {
     let old = std::fs::read_to_string(page).with_context(|| format!("reading {}", page.display()))?;
     let mut new = String::new();
@@ -119,9 +119,13 @@ pub fn update_readme(page: &Path, results: &Path) -> Result<bool> {
         let close = format!("<!-- /table:{id} -->");
         let Some(end) = from.find(&close) else { fail!(Usage, "{}: `{close}` is missing", page.display()) };
         let file = results.join(id).join("table.md");
-        require!(file.exists(), Usage, "{} is missing: `rec-bench table publish {id}` makes it", file.display());
-        let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-        new.push_str(&format!("{before}{mark}-->\n{text}"));
+        // A table that was not published yet leaves its place as it is.
+        if file.exists() {
+            let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+            new.push_str(&format!("{before}{mark}-->\n{text}"));
+        } else {
+            new.push_str(&format!("{before}{}", &from[..end]));
+        }
         rest = &from[end..];
         new.push_str(&close);
         rest = &rest[close.len()..];

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use rec_core::eval::Metric;
 use rec_core::protocol::{Protocol, Selection};
 use rec_data::problem::did_you_mean;
+use rec_data::view::Candidates;
 use rec_data::{fail, problem, require};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,9 @@ pub struct Table {
     pub note: String,
     /// Shared by all rows: what makes their numbers comparable.
     pub protocol: Protocol,
+    /// What the published candidate lists are, in a word that stands behind each metric's name: `uni99`.
+    #[serde(default)]
+    pub candidates: Option<String>,
     /// What picks the epoch, unless a row says otherwise.
     #[serde(default)]
     pub selection: Selection,
@@ -150,6 +154,11 @@ pub fn find(name: &str) -> Result<Table> {
 
 fn parse(text: &str, name: &str) -> Result<Table> {
     let table: Table = toml::from_str(text).map_err(|e| problem!(Usage, "{name}: {e}"))?;
+    require!(
+        table.candidates.is_some() == (table.protocol.candidates == Candidates::Published),
+        Usage,
+        "{name}: `candidates` names published candidate lists (`uni99`), where the protocol ranks such lists and only there"
+    );
     for row in &table.rows {
         for cell in &row.cells {
             let place = format!("{name}: {} {}", row.name, cell.metric);
@@ -164,6 +173,19 @@ fn parse(text: &str, name: &str) -> Result<Table> {
         require!(again == 1, Usage, "{name}: {again} rows are called `{}`", row.name);
     }
     Ok(table)
+}
+
+impl Table {
+    /// A metric's name in this table: where a few candidates are ranked instead of all items, the name says which.
+    pub fn label(&self, metric: Metric) -> String {
+        match (&self.protocol.candidates, &self.candidates) {
+            _ if metric.is_rating() => metric.to_string(),
+            (Candidates::Sampled { n, popularity_percent: 0 }, _) => format!("{metric}[uni{n}]"),
+            (Candidates::Sampled { n, .. }, _) => format!("{metric}[pop{n}]"),
+            (Candidates::Published, Some(name)) => format!("{metric}[{name}]"),
+            _ => metric.to_string(),
+        }
+    }
 }
 
 impl Row {

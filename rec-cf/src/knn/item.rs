@@ -1,5 +1,7 @@
 //! Item-kNN.
 
+use std::borrow::Cow;
+
 use anyhow::Result;
 use rayon::prelude::*;
 use rec_core::events::Events;
@@ -12,6 +14,7 @@ use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 
 use super::similarity::{Common, Similarity};
+use crate::history::distinct;
 
 /// Hyper-parameters. Defaults are RecBole's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -137,9 +140,9 @@ impl Score for ItemKnn {
 
     fn score<'a>(&'a self, users: &Users<'a>) -> Result<Scores<'a>> {
         let mut scores = vec![0f32; users.len() * self.num_items];
-        let histories: Vec<&[u32]> = (0..users.len()).map(|u| users.history(u)).collect();
+        let histories: Vec<Cow<[u32]>> = (0..users.len()).map(|u| distinct(users.history(u))).collect();
         scores.par_chunks_mut(self.num_items).zip(histories).for_each(|(scores, history)| {
-            for &item in history {
+            for &item in &*history {
                 let row = item as usize;
                 for (&candidate, &weight) in self.speaks_for.row(row).iter().zip(self.speaks_for.row_values(row)) {
                     scores[candidate as usize] += weight;

@@ -94,7 +94,9 @@ impl Common {
             Similarity::Jaccard => n / (size + self.sizes[other] - n + self.shrink),
             Similarity::Pearson => {
                 let (covariance, left, right) = (n * product - a * b, n * aa - a * a, n * bb - b * b);
-                if left <= 1e-9 || right <= 1e-9 { 0.0 } else { covariance / (left * right).sqrt() * n / (n + self.shrink) }
+                // Differences of nearly equal sums: what is this small beside them is rounding, whatever the scale of the ratings.
+                let varies = |spread: f64, squares: f64| spread > 1e-12 * n * squares;
+                if varies(left, aa) && varies(right, bb) { covariance / (left * right).sqrt() * n / (n + self.shrink) } else { 0.0 }
             }
         }
     }

@@ -2,18 +2,18 @@
 
 use super::metric::MetricKind;
 
-/// Coverage and Gini index from how often each item is in a list.
+/// Coverage and Gini index from how often each item is in a list; NaN, as the mean over no user is, where there is no list.
 pub(super) fn exposure(kind: MetricKind, counts: &[u64]) -> f64 {
     let n = counts.len() as f64;
+    let total: u64 = counts.iter().sum();
+    if total == 0 {
+        return f64::NAN;
+    }
     match kind {
         MetricKind::Coverage => counts.iter().filter(|&&c| c > 0).count() as f64 / n,
         MetricKind::Gini => {
             let mut rising = counts.to_vec();
             rising.sort_unstable();
-            let total: u64 = rising.iter().sum();
-            if total == 0 {
-                return 0.0;
-            }
             let sum: f64 = rising.iter().enumerate().map(|(i, &x)| (2.0 * (i + 1) as f64 - n - 1.0) * x as f64).sum();
             sum / (n * total as f64)
         }

@@ -118,8 +118,10 @@ impl<M: Model> Trainer for GradientTrainer<M> {
         let on_cpu = self.params.device() == Device::Cpu;
         let histograms = events.want_histograms(epoch + 1);
         let mut report = crate::optim::StepReport::default();
+        let first = step;
         for (step, batch) in (step..).zip(Prefetch::new(batches, step as usize, AHEAD)) {
-            if pause.interrupt.is_set() || started.elapsed() >= pause.after {
+            // At least one step between two checkpoints: where making the epoch takes longer than `after`, nothing would ever be learned.
+            if pause.interrupt.is_set() || (step > first && started.elapsed() >= pause.after) {
                 return Ok(EpochEnd::Paused { next: step });
             }
             tch::manual_seed(torch_seed(self.seed, epoch, step));

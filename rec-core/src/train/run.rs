@@ -47,6 +47,14 @@ impl LoopConfig {
         require!(self.checkpoint_seconds >= 0.0, Usage, "`checkpoint_seconds` is {}: it must be at least 0", self.checkpoint_seconds);
         Ok(())
     }
+
+    /// The time between two checkpoints; what no clock reaches, and 0, which means every epoch, is the longest there is.
+    fn checkpoint_every(&self) -> Duration {
+        if self.checkpoint_seconds == 0.0 {
+            return Duration::MAX;
+        }
+        Duration::try_from_secs_f64(self.checkpoint_seconds).unwrap_or(Duration::MAX)
+    }
 }
 
 /// What picks the epoch.
@@ -117,7 +125,7 @@ pub fn train(
     let mut best: Option<StateWriter> = None;
     let mut why = "all epochs are done";
     while progress.epoch < epochs && !progress.done {
-        let every = if config.checkpoint_seconds > 0.0 { Duration::from_secs_f64(config.checkpoint_seconds) } else { Duration::MAX };
+        let every = config.checkpoint_every();
         let pause = Pause { interrupt: interrupt.clone(), after: every.saturating_sub(saved.elapsed()).max(Duration::from_millis(1)) };
         let clock = Clock::new();
         let end = trainer.epoch(progress.epoch, progress.step, &pause, events)?;
@@ -153,6 +161,14 @@ pub fn train(
         }
     }
     if judge.is_some() && progress.best.is_some() {
+        require!(
+            files.best.exists(),
+            Data,
+            "{} is missing, which {} speaks of: delete the folder {} to start afresh",
+            files.best.display(),
+            files.last.display(),
+            folder.display()
+        );
         trainer.load(&StateReader::open(&files.best)?)?;
     } else {
         progress.best_epoch = progress.epoch;

@@ -1,0 +1,51 @@
+//! Popularity and EASE.
+
+use rec_cf::ease::EaseConfig;
+use rec_cf::popularity::PopularityConfig;
+use rec_cf::{Ease, Popularity};
+
+use crate::data::{ITEMS, Matrix, USERS, assert_close, fitted, has, rated, scores, scores_of_new, solve, view};
+
+#[test]
+fn popularity_counts_training_rows_repeated_ones_too() {
+    let pairs = vec![(0, 4), (3, 4), (0, 4), (1, 2), (2, 2), (5, 21)];
+    let data = view(pairs, None);
+    let model: Popularity = fitted(&PopularityConfig {}, &data, 1, 1);
+    let mut counts = vec![0.0; ITEMS];
+    (counts[4], counts[2], counts[21]) = (3.0, 2.0, 1.0);
+    assert_eq!(scores(&model, &data), vec![counts.clone(); USERS]);
+    assert_eq!(scores_of_new(&model, &[&[7], &[]]), vec![counts; 2]);
+}
+
+#[test]
+fn ease_scores_by_ridge_regressions_of_each_item_on_all_others() {
+    let data = rated();
+    let has = has(&data);
+    let x = |u: usize, i: usize| f64::from(has[u][i]);
+    for l2 in [0.5, 30.0] {
+        // Column j of B: the ridge regression of item j on the others, solved on its own.
+        let mut expected: Matrix = vec![vec![0.0; ITEMS]; USERS];
+        for j in 0..ITEMS {
+            let others: Vec<usize> = (0..ITEMS).filter(|&i| i != j).collect();
+            let both = |a: usize, b: usize| (0..USERS).map(|u| x(u, a) * x(u, b)).sum::<f64>();
+            let matrix = others.iter().map(|&a| others.iter().map(|&b| both(a, b) + if a == b { l2 } else { 0.0 }).collect()).collect();
+            let column = solve(matrix, others.iter().map(|&a| both(a, j)).collect());
+            for (u, row) in expected.iter_mut().enumerate() {
+                row[j] = others.iter().zip(&column).map(|(&i, b)| x(u, i) * b).sum();
+            }
+        }
+        let model: Ease = fitted(&EaseConfig { l2 }, &data, 1, 1);
+        assert_close(&scores(&model, &data), &expected, 1e-5, &format!("λ = {l2}"));
+        // A new user with a known user's history is scored alike.
+        let histories: Vec<&[u32]> = (0..USERS).map(|u| data.by_user().row(u)).collect();
+        assert_close(&scores_of_new(&model, &histories), &expected, 1e-5, "new users");
+    }
+}
+
+#[test]
+fn ease_takes_a_history_as_binary_whatever_comes_twice() {
+    let data = rated();
+    let model: Ease = fitted(&EaseConfig { l2: 3.0 }, &data, 1, 1);
+    let found = scores_of_new(&model, &[&[3, 8, 3, 5, 8]]);
+    assert_close(&found, &scores_of_new(&model, &[&[3, 8, 5]]), 0.0, "a history with repetitions");
+}

@@ -1,0 +1,10 @@
+//! Each model against a second writing of its formulas: plain loops in f64 over whole matrices, as the doc comments and papers state
+//! them, without the tricks that make the models fast.
+
+mod data;
+mod item_item;
+mod neighbours;
+mod pairwise;
+mod ratings;
+mod state;
+mod weighted;
