@@ -46,7 +46,7 @@ HIDE = "deep('#data-location, .data-location').forEach((element) => { element.st
 
 # Per tab: width and height of the page, a script that is true once the data is drawn, and scripts that then do something, true once it is done.
 TABS = {
-    "scalars": ((1400, 900), "return deep('vz-line-chart2, line-chart').filter(visible).length > 0 && deep('tf-scalar-card').some(visible);", []),
+    "scalars": ((1400, 1750), "return deep('vz-line-chart2, line-chart').filter(visible).length > 0 && deep('tf-scalar-card').some(visible);", []),
     "histograms": ((1400, 1300), "return deep('vz-histogram-timeseries, tf-histogram-card, histogram-card').some(visible) && paths() > 20;", []),
     "distributions": ((1400, 1300), "return deep('vz-distribution-chart').some(visible) && paths() > 5;", []),
     "hparams": ((2000, 640), "return cells() > 5;", []),

@@ -216,6 +216,12 @@ pub fn device_name(device: Device) -> String {
     }
 }
 
+/// What runs share that differ in seed and split only: TensorBoard shows them as one row.
+fn group(config: &RunConfig) -> Result<String> {
+    let hash = RunConfig { seed: 0, split: 0, ..config.clone() }.hash()?;
+    Ok(format!("{}-{}", config.name, &hash[..8]))
+}
+
 /// Config, protocol, hyper-parameters with their results, precision–recall curve of the first evaluated users, item vectors with titles.
 fn write_board(
     folder: &RunFolder,
@@ -236,7 +242,7 @@ fn write_board(
         hparams.push(("learning_rate".into(), HparamValue::Number(gradient.optimizer.learning_rate)));
         hparams.push(("batch_size".into(), HparamValue::Number(gradient.batch.batch_size as f64)));
     }
-    board.session_start(&config.name, &hparams)?;
+    board.session_start(&group(config)?, &hparams)?;
     for (metric, value) in &evaluation.values {
         board.scalar(&format!("test/{metric}"), epoch, *value)?;
     }
