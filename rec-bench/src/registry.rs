@@ -29,8 +29,11 @@ pub struct Entry {
     pub one_pass: bool,
     defaults: fn() -> Result<toml::Table>,
     resolve: fn(&toml::Table) -> Result<toml::Table>,
-    build: fn(&toml::Table, &GradientConfig, &Arc<TrainView>, Device, u64) -> Result<Box<dyn Trainer>>,
+    build: Build,
 }
+
+/// Makes a trainer from `[model]`, the gradient sections, data, device and seed.
+type Build = fn(&toml::Table, &GradientConfig, &Arc<TrainView>, Device, u64) -> Result<Box<dyn Trainer>>;
 
 impl Registry {
     /// The models of this workspace.

@@ -8,6 +8,6 @@ pub fn run() -> Result<(), String> {
     cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     // SAFETY: this process has one thread.
     unsafe { std::env::set_var("RUSTDOCFLAGS", "-D warnings") };
-    cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"])?;
+    cargo(&["doc", "--workspace", "--no-deps"])?;
     cargo(&["test", "--workspace", "--no-fail-fast"])
 }

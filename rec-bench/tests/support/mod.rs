@@ -48,13 +48,18 @@ impl Place {
         path
     }
 
-    /// The program in this folder, in an environment that says nothing else.
+    /// The program in this folder, on the processor, in an environment that says nothing else.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rec-bench"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("REC_")) {
             command.env_remove(name);
         }
-        command.args(words).current_dir(self.folder.path()).env("REC_CACHE_DIR", self.path("cache")).env_remove("COLUMNS");
+        command
+            .args(words)
+            .current_dir(self.folder.path())
+            .env("REC_CACHE_DIR", self.path("cache"))
+            .env_remove("COLUMNS")
+            .env("CUDA_VISIBLE_DEVICES", "");
         // Set, so that the program does not start itself again: see `resume.rs` for that.
         command.env("OMP_WAIT_POLICY", "PASSIVE").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -125,10 +130,10 @@ impl Answer {
         }
     }
 
-    /// What follows `error: `.
+    /// What follows `error: ` at the start of a line.
     pub fn error(&self) -> &str {
-        let (_, said) = self.err.rsplit_once("error: ").unwrap_or_else(|| panic!("nothing is said: {}", self.err));
-        said.trim_end()
+        let at = self.err.match_indices("error: ").map(|(at, _)| at).find(|&at| at == 0 || self.err[..at].ends_with('\n'));
+        self.err[at.unwrap_or_else(|| panic!("nothing is said: {}", self.err))..].trim_start_matches("error: ").trim_end()
     }
 }
 

@@ -87,11 +87,11 @@ impl ItemPanels {
             let items = &self.packed[panel * dim * LANES..(panel + 1) * dim * LANES];
             let mut sums = [[0f32; LANES]; R];
             for (k, line) in items.chunks_exact(LANES).enumerate() {
-                for r in 0..R {
+                for (r, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: k < dim, and users holds R·dim values (asserted above).
                     let user = unsafe { *users.get_unchecked(r * dim + k) };
                     for lane in 0..LANES {
-                        sums[r][lane] = user.mul_add(line[lane], sums[r][lane]);
+                        sums[lane] = user.mul_add(line[lane], sums[lane]);
                     }
                 }
             }
