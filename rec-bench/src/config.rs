@@ -1,6 +1,5 @@
 //! The config of a run: defaults < file < environment < `--set`, with the origin of each value.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -8,11 +7,11 @@ use rec_core::protocol::{Protocol, Selection};
 use rec_core::train::{GradientConfig, LoopConfig};
 use rec_data::problem::did_you_mean;
 use rec_data::{fail, problem, require};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::registry::Registry;
+use crate::section::{overlay, read_section, read_section_with};
 
 /// Everything that decides a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,8 +37,7 @@ pub struct RunConfig {
     pub protocol: Protocol,
 }
 
-/// Where each value came from, by its path (`model.embedding_size`).
-pub type Origins = BTreeMap<String, String>;
+pub use crate::section::Origins;
 
 /// Layers of a config, not yet checked against a model.
 #[derive(Clone, Debug, Default)]
@@ -307,68 +305,6 @@ fn check_metrics(protocol: &Protocol) -> Result<()> {
         require!(!protocol.metrics[..at].contains(metric), Usage, "[protocol] metrics has `{metric}` twice");
     }
     Ok(())
-}
-
-fn overlay(under: &mut Table, over: &Table, prefix: &str, origin: &str, origins: &mut Origins) {
-    for (key, value) in over {
-        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-        match (under.get_mut(key), value) {
-            // A tagged table (`rule = { name = "sgd", … }`) is replaced whole where its tag changes: other keys belong to the old one.
-            (Some(Value::Table(old)), Value::Table(new))
-                if ["name", "kind"].iter().all(|tag| path == "model" || new.get(*tag).is_none_or(|t| old.get(*tag) == Some(t))) =>
-            {
-                overlay(old, new, &path, origin, origins);
-            }
-            (_, Value::Table(new)) => {
-                let mut fresh = Table::new();
-                overlay(&mut fresh, new, &path, origin, origins);
-                under.insert(key.clone(), Value::Table(fresh));
-            }
-            _ => {
-                under.insert(key.clone(), value.clone());
-                origins.insert(path, origin.to_owned());
-            }
-        }
-    }
-}
-
-/// Reads a section into a struct whose defaults say what keys there are.
-///
-/// # Errors
-/// a usage problem that names section, key, and the nearest known key or what the value must be.
-pub fn read_section<T: DeserializeOwned + Serialize + Default>(section: &str, table: &Table) -> Result<T> {
-    let mut whole = Table::try_from(T::default())?;
-    let known: Vec<String> = whole.keys().cloned().collect();
-    // Over the defaults, so that one key of a nested table can be set alone: `optimizer.rule.beta1=0.8`.
-    overlay(&mut whole, table, "", "", &mut Origins::new());
-    read_section_with(section, &whole, &known.iter().map(String::as_str).collect::<Vec<_>>())
-}
-
-/// Reads a section that has the keys `known`.
-///
-/// # Errors
-/// as [`read_section`].
-pub fn read_section_with<T: DeserializeOwned>(section: &str, table: &Table, known: &[&str]) -> Result<T> {
-    for key in table.keys() {
-        // An option that is absent by default is not among the known ones: serde has the last word on those.
-        if !known.contains(&key.as_str())
-            && let Some(near) = rec_data::problem::nearest(key, known.iter().copied())
-        {
-            fail!(Usage, "[{section}] has no key `{key}` (did you mean `{near}`?); its keys are {}", known.join(", "));
-        }
-    }
-    serde_path_to_error::deserialize(Value::Table(table.clone())).map_err(|e| {
-        let path = e.path().to_string();
-        let place = if path == "." { format!("[{section}]") } else { format!("[{section}] {path}") };
-        // The second line of the message names the key again.
-        let message = e.inner().to_string();
-        let message = message.lines().next().unwrap_or_default();
-        problem!(
-            Usage,
-            "{place}: {}",
-            message.replace("expected u64", "expected a whole number from 0").replace("expected usize", "expected a whole number from 0")
-        )
-    })
 }
 
 #[cfg(test)]

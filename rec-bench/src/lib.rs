@@ -16,6 +16,7 @@ pub mod registry;
 pub mod report;
 pub mod run_folder;
 pub mod runner;
+mod section;
 pub mod sinks;
 pub mod table;
 

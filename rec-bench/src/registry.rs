@@ -11,7 +11,7 @@ use rec_data::problem::did_you_mean;
 use rec_data::view::TrainView;
 use rec_data::{fail, require};
 
-use crate::config::read_section;
+use crate::section::read_section;
 
 /// Models that the command line knows.
 #[derive(Default)]

@@ -112,7 +112,8 @@ impl StateReader {
         let folder = path.parent().unwrap_or(path).display();
         let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes)
             .map_err(|e| problem!(Data, "{name} is not a whole safetensors file ({e}): delete the folder {folder} to start afresh"))?;
-        safetensors::SafeTensors::deserialize(&bytes).map_err(|e| problem!(Data, "{name} is damaged ({e}): delete the folder {folder} to start afresh"))?;
+        safetensors::SafeTensors::deserialize(&bytes)
+            .map_err(|e| problem!(Data, "{name} is damaged ({e}): delete the folder {folder} to start afresh"))?;
         let Some(state) = metadata.metadata().as_ref().and_then(|m| m.get("state")) else {
             fail!(Data, "{name} is a safetensors file, but no state of a training");
         };

@@ -443,7 +443,9 @@ fn held_out(
         }
         Candidates::Sampled { n, popularity_percent } => {
             let sampler = crate::sampler::Sampler::new(*popularity_percent as f64 / 100.0, &popularity);
-            let drawn = draw_candidates(&users, &masked, &targets, *n, &sampler, seed, data)?;
+            // What the user has in any part: a test item must not be a negative of the validation either.
+            let ever = matrix(&mut (0..data.len() as u32), false).sorted();
+            let drawn = draw_candidates(&users, &ever, *n, &sampler, seed, data)?;
             Some(with_targets(&targets, drawn.iter().map(Vec::as_slice)))
         }
     };
@@ -484,11 +486,10 @@ fn with_targets<'a>(targets: &Csr, lists: impl Iterator<Item = &'a [u32]>) -> Cs
     Csr::from_rows(targets.num_columns(), rows)
 }
 
-/// `n` different items for each user, none of them in the user's history or targets.
+/// `n` different items for each user, none of them in the user's row of `ever`.
 fn draw_candidates(
     users: &[u32],
-    masked: &Csr,
-    targets: &Csr,
+    ever: &Csr,
     n: usize,
     sampler: &crate::sampler::Sampler,
     seed: u64,
@@ -496,7 +497,7 @@ fn draw_candidates(
 ) -> Result<Vec<Vec<u32>>> {
     let mut all = Vec::with_capacity(users.len());
     for (row, &user) in users.iter().enumerate() {
-        let taken = |item: u32| masked.contains(row, item) || targets.contains(row, item);
+        let taken = |item: u32| ever.contains(row, item);
         let free = (0..data.num_items() as u32).filter(|&i| !taken(i) && sampler.can_draw(i)).count();
         require!(
             free >= n,

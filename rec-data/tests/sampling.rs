@@ -145,19 +145,29 @@ fn more_candidates_than_items_that_were_never_the_users_are_refused_with_the_use
     assert!(error.to_string().contains(&format!("user `7` has {most} items left")), "{error}");
 }
 
+/// One candidate a user is drawn with many seeds, and the mean popularity of the drawn items compared with what the distribution over the
+/// items that are not the user's gives.
 #[test]
-fn popular_items_are_candidates_more_often_where_popularity_decides() {
+fn candidates_are_drawn_uniformly_or_in_proportion_to_training_popularity() {
     let data = data(false);
     let split = divided(&data, &specs()[0], 2);
-    let mean_popularity = |popularity_percent: u32| {
-        let asking = Asking { candidates: Candidates::Sampled { n: 12, popularity_percent }, ..Asking::default() };
-        let views = views(&data, None, &split, &asking, 5).expect("made");
-        let popularity = views.all_of_train.popularity();
-        let drawn: Vec<u32> = sampled(&views.test).into_iter().flat_map(|(_, others)| others).collect();
-        drawn.iter().map(|&i| f64::from(popularity[i as usize])).sum::<f64>() / drawn.len() as f64
-    };
-    let (uniform, popular) = (mean_popularity(0), mean_popularity(100));
-    assert!(popular > 1.2 * uniform, "{popular} {uniform}");
+    let ever: HashSet<(u32, u32)> = data.users.iter().copied().zip(data.items.iter().copied()).collect();
+    for (popularity_percent, alpha) in [(0, 0), (100, 1)] {
+        let asking = Asking { candidates: Candidates::Sampled { n: 1, popularity_percent }, ..Asking::default() };
+        let (mut found, mut expected, mut draws) = (0.0, 0.0, 0.0);
+        for seed in 0..200 {
+            let views = views(&data, None, &split, &asking, seed).expect("made");
+            let popularity: Vec<f64> = views.all_of_train.popularity().into_iter().map(f64::from).collect();
+            for (user, others) in sampled(&views.test) {
+                let free = || (0..ITEMS).filter(|&i| !ever.contains(&(user, i))).map(|i| popularity[i as usize]);
+                found += popularity[others[0] as usize];
+                expected += free().map(|p| p.powi(alpha) * p).sum::<f64>() / free().map(|p| p.powi(alpha)).sum::<f64>();
+                draws += 1.0;
+            }
+        }
+        let (found, expected) = (found / draws, expected / draws);
+        assert!((found - expected).abs() < 0.15, "α = {alpha}: {found} where {expected} is expected");
+    }
 }
 
 /// Everything that a training sees, as text.
