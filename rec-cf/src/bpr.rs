@@ -9,6 +9,8 @@ use rec_data::batch::PairwiseBatch;
 use rec_data::require;
 use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
+
+use crate::check_embedding_size;
 use tch::{Kind, Tensor};
 
 /// Hyper-parameters. Defaults are RecBole's.
@@ -31,7 +33,7 @@ impl Default for BprConfig {
 
 impl ModelConfig for BprConfig {
     fn check(&self) -> Result<()> {
-        require!(self.embedding_size > 0, Usage, "`embedding_size` is 0: it must be at least 1");
+        check_embedding_size(self.embedding_size)?;
         require!(self.l2 >= 0.0, Usage, "`l2` is {}: it must be at least 0", self.l2);
         self.loss.check()
     }

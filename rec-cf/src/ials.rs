@@ -14,6 +14,8 @@ use rec_data::view::TrainView;
 use rec_data::{fail, require};
 use serde::{Deserialize, Serialize};
 
+use crate::check_embedding_size;
+
 /// Hyper-parameters. Defaults are the paper's for MovieLens-1M, with 64 factors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -53,7 +55,7 @@ impl Default for IalsConfig {
 
 impl ModelConfig for IalsConfig {
     fn check(&self) -> Result<()> {
-        require!(self.embedding_size > 0, Usage, "`embedding_size` is 0: it must be at least 1");
+        check_embedding_size(self.embedding_size)?;
         require!(self.unobserved_weight > 0.0, Usage, "`unobserved_weight` is {}: it must be above 0", self.unobserved_weight);
         require!(self.l2 > 0.0, Usage, "`l2` is {}: it must be above 0", self.l2);
         require!((0.0..=1.0).contains(&self.l2_exponent), Usage, "`l2_exponent` is {}: it must lie in [0, 1]", self.l2_exponent);

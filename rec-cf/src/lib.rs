@@ -23,3 +23,14 @@ pub use knn::{ItemKnn, UserKnn};
 pub use logistic_mf::LogisticMf;
 pub use popularity::Popularity;
 pub use svd_pp::SvdPp;
+
+use anyhow::Result;
+use rec_data::require;
+
+/// The longest vector that a config may ask for: more would be a slip of the keyboard.
+const LONGEST: usize = 65_536;
+
+fn check_embedding_size(size: usize) -> Result<()> {
+    require!((1..=LONGEST).contains(&size), Usage, "`embedding_size` is {size}: it must be at least 1 and at most {LONGEST}");
+    Ok(())
+}

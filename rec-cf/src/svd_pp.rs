@@ -12,6 +12,8 @@ use rec_data::view::TrainView;
 use rec_data::{fail, require};
 use serde::{Deserialize, Serialize};
 
+use crate::check_embedding_size;
+
 use crate::biased_mf::RatingScale;
 use crate::online::{Factor, shuffled};
 
@@ -37,7 +39,7 @@ impl Default for SvdPpConfig {
 
 impl ModelConfig for SvdPpConfig {
     fn check(&self) -> Result<()> {
-        require!(self.embedding_size > 0, Usage, "`embedding_size` is 0: it must be at least 1");
+        check_embedding_size(self.embedding_size)?;
         require!(self.learning_rate > 0.0, Usage, "`learning_rate` is {}: it must be above 0", self.learning_rate);
         require!(self.l2 >= 0.0, Usage, "`l2` is {}: it must be at least 0", self.l2);
         require!(self.init_std > 0.0, Usage, "`init_std` is {}: it must be above 0", self.init_std);

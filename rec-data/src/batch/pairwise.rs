@@ -23,6 +23,9 @@ pub struct PairwiseBatch {
     pub negatives: Vec<u32>,
 }
 
+/// The most negatives of a positive that a config may ask for: more would be a slip of the keyboard.
+const MOST_NEGATIVES: usize = 65_536;
+
 struct Source {
     data: Arc<TrainView>,
     options: BatchOptions,
@@ -40,6 +43,13 @@ struct Epoch {
 impl Batch for PairwiseBatch {
     fn source(data: &Arc<TrainView>, options: &BatchOptions) -> Result<Arc<dyn BatchSource<Self>>> {
         require!(options.batch_size > 0, Usage, "`batch_size` is 0: it must be at least 1");
+        let (negatives, alpha) = (options.num_negatives, options.negative_alpha);
+        require!(
+            (1..=MOST_NEGATIVES).contains(&negatives),
+            Usage,
+            "`num_negatives` is {negatives}: it must be at least 1 and at most {MOST_NEGATIVES}"
+        );
+        require!(alpha.is_finite() && alpha >= 0.0, Usage, "`negative_alpha` is {alpha}: it must be at least 0");
         data.by_user();
         let sampler = Arc::new(Sampler::new(options.negative_alpha, &data.popularity()));
         Ok(Arc::new(Source { data: Arc::clone(data), options: options.clone(), sampler }))
