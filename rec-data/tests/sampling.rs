@@ -66,7 +66,7 @@ fn no_negative_of_a_batch_is_a_training_item_of_its_user() {
         let views = views(&data, None, &divided(&data, &specs()[0], 4), &Asking::default(), 4).expect("made");
         let positives: HashSet<(u32, u32)> = views.train.users().iter().copied().zip(views.train.items().iter().copied()).collect();
         for negative_alpha in [0.0, 0.75, 1.0] {
-            let options = BatchOptions { batch_size: 64, num_negatives: 5, negative_alpha, seed: 9 };
+            let options = BatchOptions { batch_size: 64, num_negatives: 5, negative_alpha, seed: 9, ..BatchOptions::default() };
             let source = PairwiseBatch::source(&views.train, &options).expect("made");
             let (mut drawn, mut rows) = (HashSet::new(), 0);
             for epoch in 0..4 {
@@ -184,7 +184,7 @@ fn everything(data: &Interactions) -> Vec<String> {
         }
         for view in [train, all_of_train] {
             for negative_alpha in [0.0, 0.5] {
-                let options = BatchOptions { batch_size: 100, num_negatives: 2, negative_alpha, seed: 8 };
+                let options = BatchOptions { batch_size: 100, num_negatives: 2, negative_alpha, seed: 8, ..BatchOptions::default() };
                 seen.extend(batches::<PairwiseBatch>(&view, &options));
             }
             seen.extend(batches::<RatedBatch>(&view, &BatchOptions { batch_size: 100, ..BatchOptions::default() }));

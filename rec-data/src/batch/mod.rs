@@ -54,15 +54,29 @@ pub struct BatchOptions {
     pub batch_size: usize,
     /// Negatives drawn for each positive.
     pub num_negatives: usize,
-    /// Exponent of the popularity in the distribution of the negatives; 0 is uniform.
+    /// Where negatives come from.
+    pub negatives: Negatives,
+    /// Exponent of the popularity in the distribution of drawn negatives; 0 is uniform.
     pub negative_alpha: f64,
     /// Seed of order and negatives.
     pub seed: u64,
 }
 
+/// Where the negatives of a training row come from. A user's own training items are never among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Negatives {
+    /// From all items.
+    #[default]
+    Drawn,
+    /// From the positives of the other rows of the batch: popular items come in proportion to their popularity. Where every one of
+    /// them is the user's, from all items.
+    InBatch,
+}
+
 impl Default for BatchOptions {
     fn default() -> Self {
-        Self { batch_size: 2048, num_negatives: 1, negative_alpha: 0.0, seed: 1 }
+        Self { batch_size: 2048, num_negatives: 1, negatives: Negatives::default(), negative_alpha: 0.0, seed: 1 }
     }
 }
 

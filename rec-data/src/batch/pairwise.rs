@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::{Batch, BatchOptions, BatchSource, EpochBatches, Shuffled};
+use super::{Batch, BatchOptions, BatchSource, EpochBatches, Negatives, Shuffled};
 use crate::require;
 use crate::rng::{Rng, Stream};
 use crate::sampler::Sampler;
@@ -75,20 +75,34 @@ impl EpochBatches<PairwiseBatch> for Epoch {
 
     fn batch(&self, index: usize) -> PairwiseBatch {
         let rows = self.shuffled.rows(index);
+        let positives: Vec<u32> = rows.iter().map(|&r| self.data.items()[r as usize]).collect();
         let mut negatives = Vec::with_capacity(rows.len() * self.options.num_negatives);
         for &row in rows {
             let user = self.data.users()[row as usize];
             let mut rng = Rng::keyed(self.options.seed, Stream::Negatives, self.epoch, u64::from(row));
             for _ in 0..self.options.num_negatives {
-                negatives.push(draw_negative(&self.data, &self.sampler, user, &mut rng));
+                let in_batch = match self.options.negatives {
+                    Negatives::Drawn => None,
+                    Negatives::InBatch => draw_from(&positives, &self.data, user, &mut rng),
+                };
+                negatives.push(in_batch.unwrap_or_else(|| draw_negative(&self.data, &self.sampler, user, &mut rng)));
             }
         }
-        PairwiseBatch {
-            users: rows.iter().map(|&r| self.data.users()[r as usize]).collect(),
-            positives: rows.iter().map(|&r| self.data.items()[r as usize]).collect(),
-            negatives,
+        PairwiseBatch { users: rows.iter().map(|&r| self.data.users()[r as usize]).collect(), positives, negatives }
+    }
+}
+
+/// One of `items` that `user` has no training row with, where there is such a one.
+fn draw_from(items: &[u32], data: &TrainView, user: u32, rng: &mut Rng) -> Option<u32> {
+    for _ in 0..32 {
+        let item = items[rng.below(items.len() as u32) as usize];
+        if !data.has(user, item) {
+            return Some(item);
         }
     }
+    // Hardly any is left: look at all of them, from a random one on.
+    let start = rng.below(items.len() as u32) as usize;
+    items[start..].iter().chain(&items[..start]).copied().find(|&item| !data.has(user, item))
 }
 
 /// An item that `user` has no training row with.
@@ -142,6 +156,20 @@ mod tests {
         pairs.sort_unstable();
         rows.sort_unstable();
         assert_eq!(pairs, rows);
+    }
+
+    #[test]
+    fn negatives_in_batch_are_other_rows_positives_and_never_the_users() {
+        let data = data();
+        let options = BatchOptions { batch_size: 25, num_negatives: 3, negatives: Negatives::InBatch, ..BatchOptions::default() };
+        let batch = PairwiseBatch::source(&data, &options).expect("has what it needs").epoch(0).batch(0);
+        for (row, &user) in batch.users.iter().enumerate() {
+            for n in &batch.negatives[row * 3..row * 3 + 3] {
+                assert!(!data.has(user, *n));
+                let others_left = batch.positives.iter().any(|&p| !data.has(user, p));
+                assert!(batch.positives.contains(n) || !others_left, "user {user}, negative {n}");
+            }
+        }
     }
 
     #[test]
