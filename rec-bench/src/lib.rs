@@ -11,7 +11,6 @@ mod commands;
 pub mod config;
 pub mod environment;
 pub mod export;
-mod notes;
 pub mod registry;
 pub mod report;
 pub mod run_folder;

@@ -69,7 +69,7 @@ impl Bench<'_> {
         }
         let (trainer, outcome) = self.fit(&config, &prepared, &folder, events)?;
         let test = Clock::new();
-        let learned = learned_from(&config, &prepared, trainer.as_ref());
+        let learned = learned_from(&config, &prepared);
         // A protocol may measure rankings and ratings; a model that only ranks is measured where it can be.
         let can = |m: &&Metric| !m.is_rating() || trainer.model().pair_score().is_some();
         let metrics: Vec<Metric> = config.protocol.metrics.iter().filter(can).copied().collect();
@@ -204,7 +204,7 @@ impl Bench<'_> {
 }
 
 /// The rows that the tested model learned from.
-fn learned_from<'a>(config: &RunConfig, prepared: &'a Prepared, _: &dyn Trainer) -> &'a rec_data::view::TrainView {
+pub fn learned_from<'a>(config: &RunConfig, prepared: &'a Prepared) -> &'a rec_data::view::TrainView {
     if config.selection.retrain { &prepared.views.all_of_train } else { &prepared.views.train }
 }
 

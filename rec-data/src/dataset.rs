@@ -130,7 +130,7 @@ fn open_located(entry: &Entry, located: &Located<'_>, folders: &Folders) -> Resu
     for ((path, file), found) in located.files.iter().zip(files).zip(&hashes) {
         let Some(expected) = file.sha256.as_ref().filter(|e| *e != found) else { continue };
         if located.folder == folders.fetched(&entry.id) {
-            eprintln!("{} has the sha256 {found}, not {expected}; it is fetched again", path.display());
+            crate::notes::note(&format!("{} has the sha256 {found}, not {expected}; it is fetched again", path.display()));
             std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
             return Ok(None);
         }
@@ -152,7 +152,7 @@ fn cached(place: &Path, key: &Key, id: &str) -> Option<Dataset> {
         Found::Dataset(dataset) if dataset.id == id => Some(*dataset),
         Found::Dataset(_) | Found::Nothing => None,
         Found::Damaged(why) => {
-            eprintln!("{} is not used: {why}; {id} is parsed again", place.display());
+            crate::notes::note(&format!("{} is not used: {why}; {id} is parsed again", place.display()));
             // It is replaced after the parse; if it cannot be removed now, that changes nothing.
             let _ = std::fs::remove_file(place);
             None
@@ -163,7 +163,7 @@ fn cached(place: &Path, key: &Key, id: &str) -> Option<Dataset> {
 /// Stores what was parsed; a failure costs only the time of the next parse.
 fn keep(dataset: &Dataset, key: &Key, place: &Path) {
     if let Err(error) = cache::store(dataset, key, place) {
-        eprintln!("{} is not kept parsed: {error:#}", dataset.id);
+        crate::notes::note(&format!("{} is not kept parsed: {error:#}", dataset.id));
     }
 }
 
@@ -172,7 +172,7 @@ fn licence_once(entry: &Entry, folders: &Folders) {
     let marker = folders.cache.join("licences").join(&entry.id);
     let first = std::fs::create_dir_all(folders.cache.join("licences")).is_ok() && std::fs::File::create_new(&marker).is_ok();
     if first || !marker.exists() {
-        eprintln!("{}: {}: {}\ncite: {}", entry.name, entry.licence, entry.licence_note, entry.citation);
+        crate::notes::note(&format!("{}: {}: {}\ncite: {}", entry.name, entry.licence, entry.licence_note, entry.citation));
     }
 }
 

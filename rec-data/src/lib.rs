@@ -14,6 +14,7 @@ pub mod fetch;
 pub mod filter;
 pub mod folders;
 pub mod interactions;
+pub mod notes;
 pub mod problem;
 pub mod readers;
 pub mod rng;

@@ -9,7 +9,7 @@ use rec_core::events::Clock;
 use rec_data::problem;
 
 use super::{say, say_json};
-use crate::runner::Bench;
+use crate::runner::{Bench, learned_from};
 
 #[derive(Args)]
 pub(super) struct EvalArgs {
@@ -44,10 +44,10 @@ pub(super) fn run(args: &EvalArgs, bench: &Bench) -> Result<()> {
     };
     let views = &prepared.views;
     let (held, train) = match args.part {
-        Part::Test => (&*views.test, if config.selection.retrain { &views.all_of_train } else { &views.train }),
+        Part::Test => (&*views.test, learned_from(&config, &prepared)),
         Part::Valid => (
             &**views.valid.as_ref().ok_or_else(|| problem!(Usage, "the split of {} has no validation part", args.run.display()))?,
-            &views.train,
+            &*views.train,
         ),
     };
     let mut seconds = Vec::new();

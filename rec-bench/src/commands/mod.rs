@@ -21,8 +21,8 @@ use rec_data::dataset::Folders;
 use rec_data::{Kind, problem, require};
 
 use crate::Registry;
-use crate::notes::note;
 use crate::runner::Bench;
+use rec_data::notes::note;
 
 const ABOUT: &str = "Recommender systems: published tables beside measured ones, and your own model under the same protocol";
 

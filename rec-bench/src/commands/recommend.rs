@@ -10,7 +10,7 @@ use rec_data::csr::Csr;
 use rec_data::{problem, require};
 
 use super::{say, say_json};
-use crate::runner::Bench;
+use crate::runner::{Bench, learned_from};
 
 #[derive(Args)]
 pub(super) struct RecommendArgs {
@@ -41,7 +41,7 @@ pub(super) fn run(args: &RecommendArgs, bench: &Bench) -> Result<()> {
     let (user, history) = match &args.user {
         Some(raw) => {
             let user = data.user_ids.number(raw).ok_or_else(|| problem!(Usage, "{} has no user `{raw}`", config.protocol.dataset))?;
-            let train = if config.selection.retrain { &prepared.views.all_of_train } else { &prepared.views.train };
+            let train = learned_from(&config, &prepared);
             (user, train.by_user().row(user as usize).to_vec())
         }
         None => {

@@ -7,10 +7,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use rec_data::require;
 
 use super::{say, say_json};
-use crate::notes::note;
 use crate::run_folder::write_whole;
 use crate::runner::Bench;
 use crate::table::{self, Cell, Priority, Status, Table};
+use rec_data::notes::note;
 
 #[derive(Args)]
 pub(super) struct TableArgs {

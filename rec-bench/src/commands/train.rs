@@ -11,10 +11,10 @@ use toml::Value;
 use super::{say, say_json};
 use crate::Registry;
 use crate::config::{Layers, RunConfig, annotated};
-use crate::notes::note;
 use crate::run_folder::RunFolder;
 use crate::runner::{Bench, open_data};
 use crate::table;
+use rec_data::notes::note;
 
 #[derive(Args)]
 pub(super) struct TrainArgs {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use rec_core::events::{Event, Sink};
 
-use crate::notes::note;
+use rec_data::notes::note;
 
 /// Seconds between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(15);

@@ -9,9 +9,9 @@ use rec_data::{Kind, fail};
 use super::spec::{Priority, Row, Table};
 use crate::Registry;
 use crate::config::{Origins, RunConfig};
-use crate::notes::note;
 use crate::run_folder::{RunFolder, RunResult};
 use crate::runner::{Bench, open_data};
+use rec_data::notes::note;
 
 /// The finished runs of a row, and how many it has in all.
 pub struct Finished {

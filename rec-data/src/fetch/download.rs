@@ -39,7 +39,7 @@ pub fn download(url: &str, target: &Path, sha256: Option<&str>) -> Result<()> {
     if let Some(expected) = sha256 {
         let mut found = checksum::of_file(&transfer.part)?;
         if found != expected && resumed {
-            eprintln!("{}: what was there before does not fit the rest; starting anew", target.display());
+            crate::notes::note(&format!("{}: what was there before does not fit the rest; starting anew", target.display()));
             transfer.discard()?;
             transfer.run()?;
             found = checksum::of_file(&transfer.part)?;
@@ -204,7 +204,7 @@ impl Progress {
             None if self.last_line.get().elapsed() >= Duration::from_secs(10) => {
                 self.last_line.set(Instant::now());
                 let of = of.map(|of| format!(" of {}", of >> 20)).unwrap_or_default();
-                eprintln!("{}: {}{of} MiB", self.name, bytes >> 20);
+                crate::notes::note(&format!("{}: {}{of} MiB", self.name, bytes >> 20));
             }
             None => {}
         }

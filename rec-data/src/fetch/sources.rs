@@ -56,7 +56,7 @@ pub fn bring<'a>(entry: &'a Entry, folders: &Folders) -> Result<Located<'a>> {
     tried.push(format!("{} (cache): not there", folder.display()));
     for form in &entry.forms {
         for way in Way::of(form) {
-            eprintln!("fetching {} from {}", entry.id, way.name());
+            crate::notes::note(&format!("fetching {} from {}", entry.id, way.name()));
             match way.bring(&folder, &folders.cache) {
                 Ok(()) => {
                     let files = form.files.iter().map(|f| folder.join(f.name())).collect();
@@ -65,7 +65,7 @@ pub fn bring<'a>(entry: &'a Entry, folders: &Folders) -> Result<Located<'a>> {
                 // Nothing else will fit on a full disk either.
                 Err(error) if Kind::exit_code_of(&error) == Kind::Io.exit_code() => return Err(error),
                 Err(error) => {
-                    eprintln!("not from there: {error:#}");
+                    crate::notes::note(&format!("not from there: {error:#}"));
                     tried.push(format!("{}: {error:#}", way.name()));
                 }
             }
@@ -95,7 +95,7 @@ fn lacking(entry: &Entry, data: &Path) -> String {
 fn lock(path: &Path) -> Result<File> {
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
-        eprintln!("waiting for another process that fetches into {}", path.parent().unwrap_or(path).display());
+        crate::notes::note(&format!("waiting for another process that fetches into {}", path.parent().unwrap_or(path).display()));
         // Some network file systems have no locks; two fetches at once then only do the work twice, for files arrive by rename.
         let _ = file.lock();
     }
