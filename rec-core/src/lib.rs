@@ -13,6 +13,7 @@ pub mod protocol;
 pub mod scores;
 pub mod shim;
 pub mod simd;
+pub mod sparse;
 pub mod state;
 pub mod statistics;
 pub mod tensorboard;

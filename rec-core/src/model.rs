@@ -68,6 +68,11 @@ impl<'a> Users<'a> {
         self.histories.row(self.first + i)
     }
 
+    /// The values of [`history`](Self::history), ratings say; empty where the data has none.
+    pub fn history_values(&self, i: usize) -> &'a [f32] {
+        self.histories.row_values(self.first + i)
+    }
+
     /// Their numbers, all known.
     ///
     /// # Errors
@@ -92,6 +97,16 @@ pub trait Score {
     /// # Errors
     /// a usage problem for new users where the model needs known ones.
     fn score<'a>(&'a self, users: &Users<'a>) -> Result<Scores<'a>>;
+
+    /// Scores of the items of row `i` of `candidates` for user `i`, row after row: the numbers that [`score`](Self::score) gives, for
+    /// models to whom a few items are cheaper than all. `None` where they are not.
+    ///
+    /// # Errors
+    /// as [`score`](Self::score).
+    fn score_candidates(&self, users: &Users, candidates: &Csr) -> Result<Option<Vec<f32>>> {
+        let _ = (users, candidates);
+        Ok(None)
+    }
 
     /// Predicted values of (user, item) pairs, where the model makes such predictions.
     fn pair_score(&self) -> Option<&dyn PairScore> {
@@ -138,6 +153,17 @@ pub trait Model: Score + Sized + 'static {
     /// # Errors
     /// a usage problem where the data has not what the model needs.
     fn new(config: &Self::Config, data: &TrainView, params: &mut Params) -> Result<Self>;
+
+    /// Called before each step with the number of steps made so far: for what changes as training goes on, such as annealed weights.
+    fn begin_step(&mut self, _step: u64) {}
+
+    /// Takes its initial parameters from `sources`, checkpoints of finished trainings of other models.
+    ///
+    /// # Errors
+    /// a usage problem where the model does not start from others, or not from these; a data problem where a size differs.
+    fn start_from(&self, _sources: &[StateReader]) -> Result<()> {
+        rec_data::fail!(Usage, "this model does not start from other runs: leave `start` out")
+    }
 
     /// The loss of a batch: a scalar, differentiable.
     ///

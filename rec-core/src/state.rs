@@ -124,6 +124,16 @@ impl StateReader {
         Ok(reader)
     }
 
+    /// The file's path.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether there is an array called `name`.
+    pub fn has(&self, name: &str) -> bool {
+        safetensors::SafeTensors::deserialize(&self.bytes).expect("checked when it was opened").tensor(name).is_ok()
+    }
+
     fn array(&self, name: &str, dtype: Dtype) -> Result<(Vec<usize>, &[u8])> {
         let file = safetensors::SafeTensors::deserialize(&self.bytes).expect("checked when it was opened");
         let view =

@@ -242,6 +242,47 @@ fn parts_of_the_users_have_the_values_that_they_have_among_all() {
     }
 }
 
+/// Items at the bounds of panels and blocks, and some in between.
+fn blocked() -> Vec<u32> {
+    (0..1_103).filter(|i| i % 7 == 3 || [0, 15, 16, 511, 512, 1_102].contains(i)).collect()
+}
+
+#[test]
+fn items_blocked_for_all_give_the_bits_of_listing_the_others_for_each_user() {
+    let train = train(1_103);
+    let blocked = blocked();
+    for (model, mut questions) in examples().into_iter().filter(|e| e.1.candidates.is_none()) {
+        // Targets are added to a list, so none of them may be blocked here.
+        questions.relevant.iter_mut().for_each(|r| r.retain(|(item, _)| !blocked.contains(item)));
+        let others: Vec<u32> = (0..1_103).filter(|item| !blocked.contains(item)).collect();
+        let listed = Questions { candidates: Some(vec![others; questions.users.len()]), ..questions.clone() };
+        let held = questions.held_out().with_blocked(blocked.clone());
+        for model in [model.dense(), model] {
+            let found = evaluate(&model, &held, &train, &metrics()).expect("scores are finite");
+            assert_eq!(bits(&found), bits(&measure(&model, &listed, &train)));
+            assert_ne!(bits(&found), bits(&measure(&model, &questions, &train)), "an example that shows something");
+            let part = [76, 3, 40];
+            let some = evaluate(&model, &held.subset(&part), &train, &metrics()).expect("scores are finite");
+            for ((metric, whole), (_, some)) in per_user_bits(&found).iter().zip(per_user_bits(&some)) {
+                assert_eq!(some, part.map(|at| whole[at]), "{metric}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_blocked_item_is_as_one_at_minus_infinity_where_it_is_relevant_and_where_candidates_are_listed() {
+    let train = train(1_103);
+    for (model, questions) in examples() {
+        let mut lowered = model.clone();
+        blocked().iter().for_each(|&item| lowered.bias[item as usize] = f32::NEG_INFINITY);
+        for (model, lowered) in [(model.dense(), lowered.dense()), (model, lowered)] {
+            let found = evaluate(&model, &questions.held_out().with_blocked(blocked()), &train, &metrics()).expect("scores are finite");
+            assert_eq!(bits(&found), bits(&measure(&lowered, &questions, &train)));
+        }
+    }
+}
+
 /// 400 000 items make tiles of 41 users.
 #[test]
 fn users_on_either_side_of_a_tiles_bound_have_the_values_that_they_have_alone() {

@@ -130,6 +130,9 @@ pub enum Format {
     /// MovieLens 1M.
     #[serde(rename = "movielens-1m")]
     MovieLens1M,
+    /// MovieLens 10M.
+    #[serde(rename = "movielens-10m")]
+    MovieLens10M,
     /// Later MovieLens releases.
     #[serde(rename = "movielens-csv")]
     MovieLensCsv,

@@ -84,6 +84,20 @@ impl Csr {
         Self::from_coordinates(self.num_columns, self.num_rows(), &self.columns, &rows, &self.values)
     }
 
+    /// The rows `ids`, in that order.
+    ///
+    /// # Panics
+    /// where there is no such row.
+    pub fn select(&self, ids: &[u32]) -> Self {
+        let mut out = Self { starts: vec![0], num_columns: self.num_columns, ..Self::default() };
+        for &id in ids {
+            out.columns.extend_from_slice(self.row(id as usize));
+            out.values.extend_from_slice(self.row_values(id as usize));
+            out.starts.push(out.columns.len());
+        }
+        out
+    }
+
     /// The number of rows.
     pub fn num_rows(&self) -> usize {
         self.starts.len().saturating_sub(1)

@@ -205,6 +205,7 @@ fn parse(form: &Form, sources: &[Source<'_>]) -> Result<Parsed> {
     match &form.format {
         Format::MovieLens100K => movielens::read_100k(get(Role::Interactions)?, get(Role::Users)?, get(Role::Items)?),
         Format::MovieLens1M => movielens::read_1m(get(Role::Interactions)?, get(Role::Users)?, get(Role::Items)?),
+        Format::MovieLens10M => movielens::read_10m(get(Role::Interactions)?, get(Role::Items)?),
         Format::MovieLensCsv => movielens::read_csv(get(Role::Interactions)?, get(Role::Items)?),
         Format::Adjacency => adjacency::read(get(Role::Train)?, get(Role::Test)?),
         Format::Sequence => sequence::read(get(Role::Interactions)?),

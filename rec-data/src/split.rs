@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::interactions::{Interactions, Part};
+use crate::interactions::Interactions;
 use crate::rng::{Rng, Stream};
 use crate::{fail, require};
 
@@ -32,6 +32,24 @@ pub enum SplitSpec {
         /// Rows held out for validation.
         valid: usize,
     },
+    /// Users held out whole: the strong generalisation of Liang et al., WWW 2018, arXiv:1802.05814, by the rules of their code.
+    ///
+    /// The users with a row are shuffled by the seed. The last `test_users` of them are test users, the `valid_users` before those are
+    /// validation users, and the others are train users, with all their rows. Rows of held-out users whose item no train user has
+    /// belong to no part. Of the n rows that a held-out user then has, ⌊(1 − fold_in)·n⌋ drawn at random are asked about and the others
+    /// are the user's context; where n < 5 all of them are. The product is raised by 10⁻⁹ before it is cut off: (1 − 0.8)·5 is 1, and
+    /// no row is lost because 0.8 has no exact binary form.
+    ///
+    /// Nothing of a held-out user is ever learned from, so a last training on all of train has the train users alone. No such user
+    /// has a training row either: dropping cold rows as well would leave nothing to ask. The paper ranks the train users' items only.
+    HeldOutUsers {
+        /// How many users pick the epoch.
+        valid_users: usize,
+        /// How many users are reported.
+        test_users: usize,
+        /// The share of a held-out user's rows that the model sees; between 0 and 1, both left out.
+        fold_in: f64,
+    },
     /// The parts that the data was published with.
     Published {},
 }
@@ -57,6 +75,11 @@ pub enum Nested {
         /// The share.
         valid: f64,
     },
+    /// A share of each user's training rows, the last in time.
+    Temporal {
+        /// The share.
+        valid: f64,
+    },
     /// The last rows of each user's training rows.
     LeaveLast {
         /// How many.
@@ -75,22 +98,37 @@ pub struct Split {
     pub test: Vec<u32>,
     /// Seen as history at test time, never learned from.
     pub context: Vec<u32>,
+    /// Seen as history when the validation rows are asked about, never learned from. Where there are any, the validation users are held
+    /// out whole: their validation rows are not learned from afterwards either, and are not seen at test time.
+    pub valid_context: Vec<u32>,
     /// What a reader of the numbers should know, such as how much of train lies after the test rows.
     pub warnings: Vec<String>,
+}
+
+/// Where a row goes.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Train,
+    Valid,
+    Test,
+    Context,
+    ValidContext,
+    Nowhere,
 }
 
 /// Divides the rows of `data`. `seed` matters to random splits and random nested validation only.
 ///
 /// # Errors
-/// a usage problem where the split needs times or published parts that the data has not, or ratios are not shares of 1.
+/// a usage problem where the split needs times or published parts that the data has not, ratios are not shares of 1, or held-out users
+/// leave nobody to learn from.
 pub fn split(data: &Interactions, spec: &SplitSpec, nested: Option<&Nested>, seed: u64) -> Result<Split> {
-    let mut parts = vec![Part::Train; data.len()];
+    let mut places = vec![Place::Train; data.len()];
     match spec {
         SplitSpec::Random { by, ratios } => {
             check_ratios(ratios)?;
             for (group, mut rows) in groups(data, *by).into_iter().enumerate() {
                 Rng::keyed(seed, Stream::Split, 0, group as u64).shuffle(&mut rows);
-                assign(&rows, cut_points(rows.len(), ratios, *by), &mut parts);
+                assign(&rows, cut_points(rows.len(), ratios, *by), &mut places);
             }
         }
         SplitSpec::Temporal { by, ratios } => {
@@ -99,7 +137,7 @@ pub fn split(data: &Interactions, spec: &SplitSpec, nested: Option<&Nested>, see
             require!(*by != By::Item, Usage, "a temporal split is by `user` or over `all`, not by `item`");
             for rows in groups(data, *by) {
                 let rows = in_time(data, rows);
-                assign(&rows, cut_points(rows.len(), ratios, *by), &mut parts);
+                assign(&rows, cut_points(rows.len(), ratios, *by), &mut places);
             }
         }
         SplitSpec::LeaveLast { test, valid } => {
@@ -107,26 +145,36 @@ pub fn split(data: &Interactions, spec: &SplitSpec, nested: Option<&Nested>, see
                 if rows.len() > test + valid {
                     let rows = in_time(data, rows);
                     let end = rows.len() - test;
-                    assign(&rows, (end - valid, end), &mut parts);
+                    assign(&rows, (end - valid, end), &mut places);
                 }
             }
         }
+        SplitSpec::HeldOutUsers { valid_users, test_users, fold_in } => {
+            hold_out(data, (*valid_users, *test_users), *fold_in, seed, &mut places)?
+        }
         SplitSpec::Published {} => {
             let Some(published) = data.parts.as_deref() else {
-                fail!(Usage, "this data was published without a split: choose `random`, `temporal` or `leave-last`");
+                fail!(Usage, "this data was published without a split: choose `random`, `temporal`, `leave-last` or `held-out-users`");
             };
-            for (part, &number) in parts.iter_mut().zip(published) {
-                *part = [Part::Train, Part::Valid, Part::Test, Part::Context][number as usize];
+            for (place, &number) in places.iter_mut().zip(published) {
+                *place = [Place::Train, Place::Valid, Place::Test, Place::Context][number as usize];
             }
         }
     }
     if let Some(nested) = nested {
-        require!(!parts.contains(&Part::Valid), Usage, "the split has a validation part already: leave `nested` out");
-        carve(data, nested, seed, &mut parts);
+        let has_valid = places.iter().any(|p| matches!(p, Place::Valid | Place::ValidContext));
+        require!(!has_valid, Usage, "the split has a validation part already: leave `nested` out");
+        carve(data, nested, seed, &mut places);
     }
-    let of = |part: Part| (0..data.len() as u32).filter(|&r| parts[r as usize] == part).collect::<Vec<_>>();
-    let mut split =
-        Split { train: of(Part::Train), valid: of(Part::Valid), test: of(Part::Test), context: of(Part::Context), warnings: Vec::new() };
+    let of = |place: Place| (0..data.len() as u32).filter(|&r| places[r as usize] == place).collect::<Vec<_>>();
+    let mut split = Split {
+        train: of(Place::Train),
+        valid: of(Place::Valid),
+        test: of(Place::Test),
+        context: of(Place::Context),
+        valid_context: of(Place::ValidContext),
+        warnings: Vec::new(),
+    };
     require!(!split.train.is_empty(), Usage, "the split leaves no training row");
     split.warnings.extend(leak(data, &split));
     Ok(split)
@@ -164,14 +212,14 @@ pub(crate) fn in_time(data: &Interactions, mut rows: Vec<u32>) -> Vec<u32> {
     rows
 }
 
-fn assign(rows: &[u32], (train_end, valid_end): (usize, usize), parts: &mut [Part]) {
+fn assign(rows: &[u32], (train_end, valid_end): (usize, usize), places: &mut [Place]) {
     for (at, &row) in rows.iter().enumerate() {
-        parts[row as usize] = if at < train_end {
-            Part::Train
+        places[row as usize] = if at < train_end {
+            Place::Train
         } else if at < valid_end {
-            Part::Valid
+            Place::Valid
         } else {
-            Part::Test
+            Place::Test
         };
     }
 }
@@ -201,12 +249,52 @@ fn cut_points(n: usize, ratios: &[f64; 3], by: By) -> (usize, usize) {
     }
 }
 
-fn carve(data: &Interactions, nested: &Nested, seed: u64, parts: &mut [Part]) {
+/// Users in a held-out part with fewer rows than this are asked nothing.
+const LEAST_ROWS: usize = 5;
+
+/// Takes whole users out of train: see [`SplitSpec::HeldOutUsers`].
+fn hold_out(data: &Interactions, (valid, test): (usize, usize), fold_in: f64, seed: u64, places: &mut [Place]) -> Result<()> {
+    require!(fold_in > 0.0 && fold_in < 1.0, Usage, "`fold_in` is {fold_in}: it must lie between 0 and 1, both left out");
+    let rows = groups(data, By::User);
+    let mut users: Vec<usize> = (0..rows.len()).filter(|&user| !rows[user].is_empty()).collect();
+    let held = valid.saturating_add(test);
+    require!(
+        held < users.len(),
+        Usage,
+        "{valid} validation users and {test} test users are asked for, the data has {} users: at least one must be left to learn from",
+        users.len()
+    );
+    // Epoch 0 orders the users, epoch 1 each user's rows.
+    Rng::keyed(seed, Stream::Split, 0, 0).shuffle(&mut users);
+    let (train, held) = users.split_at(users.len() - held);
+    let mut known = vec![false; data.num_items()];
+    train.iter().flat_map(|&user| &rows[user]).for_each(|&r| known[data.items[r as usize] as usize] = true);
+    for (at, &user) in held.iter().enumerate() {
+        let (asked, seen) = if at < valid { (Place::Valid, Place::ValidContext) } else { (Place::Test, Place::Context) };
+        let (mut left, dropped): (Vec<u32>, Vec<u32>) = rows[user].iter().partition(|&&r| known[data.items[r as usize] as usize]);
+        dropped.iter().for_each(|&r| places[r as usize] = Place::Nowhere);
+        Rng::keyed(seed, Stream::Split, 1, user as u64).shuffle(&mut left);
+        let first_asked = left.len() - num_asked(left.len(), fold_in);
+        left.iter().enumerate().for_each(|(at, &r)| places[r as usize] = if at < first_asked { seen } else { asked });
+    }
+    Ok(())
+}
+
+/// ⌊(1 − fold_in)·n⌋ of `n` rows, which is fewer than `n`; none of few.
+fn num_asked(n: usize, fold_in: f64) -> usize {
+    if n < LEAST_ROWS { 0 } else { (((1.0 - fold_in) * n as f64 + 1e-9) as usize).min(n - 1) }
+}
+
+fn carve(data: &Interactions, nested: &Nested, seed: u64, places: &mut [Place]) {
     for (user, mut rows) in groups(data, By::User).into_iter().enumerate() {
-        rows.retain(|&r| parts[r as usize] == Part::Train);
+        rows.retain(|&r| places[r as usize] == Place::Train);
         let held = match nested {
             Nested::Random { valid } => {
                 Rng::keyed(seed, Stream::Nested, 0, user as u64).shuffle(&mut rows);
+                (valid * rows.len() as f64) as usize
+            }
+            Nested::Temporal { valid } => {
+                rows = in_time(data, rows);
                 (valid * rows.len() as f64) as usize
             }
             Nested::LeaveLast { valid } => {
@@ -216,7 +304,7 @@ fn carve(data: &Interactions, nested: &Nested, seed: u64, parts: &mut [Part]) {
         };
         if rows.len() > held {
             for &row in &rows[rows.len() - held..] {
-                parts[row as usize] = Part::Valid;
+                places[row as usize] = Place::Valid;
             }
         }
     }
@@ -297,20 +385,119 @@ mod tests {
         assert!(split(&d, &SplitSpec::Random { by: By::User, ratios: [0.8, 0.1, 0.2] }, None, 0).is_err());
     }
 
+    /// 40 users with the same `n` items, in different orders, and one item more for each third user that nobody else has.
+    fn crowd(n: u32) -> Interactions {
+        let rows = (0..40u32).flat_map(|user| {
+            let own = (user % 3 == 0).then_some((user, 30 + user / 3));
+            (0..n).map(move |at| (user, (user * 7 + at) % n)).chain(own)
+        });
+        let (users, items): (Vec<u32>, Vec<u32>) = rows.unzip();
+        Interactions { items: items.into(), item_ids: Vocabulary::numbers(44), ..data(users, None) }
+    }
+
+    const HELD: SplitSpec = SplitSpec::HeldOutUsers { valid_users: 6, test_users: 9, fold_in: 0.8 };
+
+    fn users_of(d: &Interactions, rows: &[u32]) -> Vec<u32> {
+        let mut users: Vec<u32> = rows.iter().map(|&r| d.users[r as usize]).collect();
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
+    #[test]
+    fn a_share_of_a_held_out_users_rows_is_asked_about_and_the_others_are_seen() {
+        for n in 1..=15 {
+            let d = crowd(n);
+            let s = split(&d, &HELD, None, 3).expect("splits");
+            let count = |rows: &[u32], user: u32| rows.iter().filter(|&&r| d.users[r as usize] == user).count();
+            for (asked, seen, users) in [(&s.valid, &s.valid_context, 6), (&s.test, &s.context, 9)] {
+                assert_eq!(users_of(&d, seen).len(), users);
+                for user in users_of(&d, seen) {
+                    let expected = if n < 5 { 0 } else { n as usize / 5 };
+                    assert_eq!((count(asked, user), count(seen, user)), (expected, n as usize - expected), "{n} rows");
+                }
+            }
+            let held = users_of(&d, &[&s.valid_context[..], &s.context].concat());
+            assert_eq!((held.len(), users_of(&d, &s.train).len()), (15, 25));
+            assert!(held.iter().all(|&user| count(&s.train, user) == 0), "no held-out user is learned from");
+        }
+    }
+
+    #[test]
+    fn shares_lose_no_row_to_rounding_and_leave_one_to_see() {
+        // Python: int(0.2 * n), as in the code of the paper.
+        assert_eq!([4, 5, 9, 10, 15, 35, 99_995, 20_000_000].map(|n| num_asked(n, 0.8)), [0, 1, 1, 2, 3, 7, 19_999, 4_000_000]);
+        assert_eq!([5, 10, 19].map(|n| num_asked(n, 0.9)), [0, 1, 1]);
+        assert_eq!([5, 6].map(|n| num_asked(n, 1e-12)), [4, 5]);
+    }
+
+    #[test]
+    fn a_held_out_users_row_with_an_item_that_nobody_learns_from_is_in_no_part() {
+        let d = crowd(10);
+        let s = split(&d, &HELD, None, 3).expect("splits");
+        let items = |rows: &[u32]| rows.iter().map(|&r| d.items[r as usize]).collect::<std::collections::HashSet<_>>();
+        let known = items(&s.train);
+        let others = [&s.valid[..], &s.test, &s.context, &s.valid_context].concat();
+        assert!(items(&others).is_subset(&known));
+        let held = users_of(&d, &others);
+        let own = held.iter().filter(|&&user| user % 3 == 0).count();
+        assert!(own > 0);
+        assert_eq!(s.train.len() + others.len() + own, d.len());
+    }
+
+    #[test]
+    fn held_out_users_are_drawn_by_the_seed() {
+        let d = crowd(10);
+        let with = |seed: u64| split(&d, &HELD, None, seed).expect("splits");
+        assert_eq!(with(3), with(3));
+        assert_ne!(users_of(&d, &with(3).test), users_of(&d, &with(4).test));
+        let named = toml::from_str("kind = \"held-out-users\"\nvalid_users = 6\ntest_users = 9\nfold_in = 0.8\n");
+        assert_eq!(named, Ok(HELD));
+        // Users without a row are nobody to hold out.
+        let more = Interactions { user_ids: Vocabulary::numbers(60), ..d.clone() };
+        assert_eq!(split(&more, &HELD, None, 3).expect("splits"), with(3));
+    }
+
+    #[test]
+    fn users_to_hold_out_must_leave_one_and_shares_be_shares() {
+        let d = crowd(10);
+        let with = |valid_users, test_users, fold_in| split(&d, &SplitSpec::HeldOutUsers { valid_users, test_users, fold_in }, None, 1);
+        with(20, 19, 0.8).expect("one is left");
+        let error = with(20, 20, 0.8).expect_err("nobody is left").to_string();
+        assert!(error.contains("20 validation users and 20 test users") && error.contains("has 40 users"), "{error}");
+        with(usize::MAX, 2, 0.8).expect_err("nobody is left");
+        for share in [0.0, 1.0, -0.1, 1.5, f64::NAN] {
+            let error = with(2, 2, share).expect_err("no share").to_string();
+            assert!(error.contains("`fold_in` is"), "{error}");
+        }
+        let nested = Nested::LeaveLast { valid: 1 };
+        split(&d, &HELD, Some(&nested), 1).expect_err("there are validation users");
+        let without = SplitSpec::HeldOutUsers { valid_users: 0, test_users: 9, fold_in: 0.8 };
+        let s = split(&d, &without, Some(&nested), 1).expect("none so far");
+        assert_eq!((users_of(&d, &s.valid).len(), s.valid_context.len()), (31, 0));
+    }
+
     proptest! {
         #[test]
-        fn every_row_gets_exactly_one_part(users in prop::collection::vec(0u32..6, 1..60), seed: u64, kind in 0usize..4) {
+        fn every_row_gets_exactly_one_part(rows in prop::collection::vec((0u32..6, 0u32..12), 1..60), seed: u64, kind in 0usize..5) {
+            let (users, items): (Vec<u32>, Vec<u32>) = rows.into_iter().unzip();
             let times = (0..users.len() as i64).rev().collect();
-            let d = data(users, Some(times));
+            let d = Interactions { items: items.into(), item_ids: Vocabulary::numbers(12), ..data(users, Some(times)) };
             let ratios = [0.6, 0.2, 0.2];
             let spec = [
                 SplitSpec::Random { by: By::User, ratios },
                 SplitSpec::Random { by: By::All, ratios },
                 SplitSpec::Temporal { by: By::User, ratios },
                 SplitSpec::LeaveLast { test: 1, valid: 1 },
+                SplitSpec::HeldOutUsers { valid_users: 1, test_users: 2, fold_in: 0.5 },
             ][kind].clone();
             if let Ok(s) = split(&d, &spec, None, seed) {
-                let mut all = [s.train, s.valid, s.test, s.context].concat();
+                let mut all = [&s.train[..], &s.valid, &s.test, &s.context, &s.valid_context].concat();
+                if kind == 4 {
+                    // The rows of no part are those of users and items that train has not.
+                    let unknown = |r: u32| s.train.iter().all(|&t| d.users[t as usize] != d.users[r as usize] && d.items[t as usize] != d.items[r as usize]);
+                    all.extend((0..d.len() as u32).filter(|&r| unknown(r)));
+                }
                 all.sort_unstable();
                 prop_assert_eq!(all, (0..d.len() as u32).collect::<Vec<_>>());
             }

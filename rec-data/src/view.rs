@@ -181,6 +181,7 @@ pub struct HeldOut {
     masked: Csr,
     targets: Csr,
     candidates: Option<Csr>,
+    blocked: Vec<u32>,
     rows: RatedRows,
 }
 
@@ -207,7 +208,18 @@ impl HeldOut {
         }
         let targets = keep_last(targets);
         let candidates = candidates.map(|c| with_targets(&targets, (0..c.num_rows()).map(|row| c.row(row))));
-        Self { users, histories, masked: masked.sorted(), targets, candidates, rows }
+        Self { users, histories, masked: masked.sorted(), targets, candidates, blocked: Vec::new(), rows }
+    }
+
+    /// The same questions with items that are recommended to nobody.
+    ///
+    /// # Panics
+    /// where there is no such item.
+    pub fn with_blocked(self, mut blocked: Vec<u32>) -> Self {
+        blocked.sort_unstable();
+        blocked.dedup();
+        assert!(blocked.last().is_none_or(|&item| (item as usize) < self.targets.num_columns()), "items that are there");
+        Self { blocked, ..self }
     }
 
     /// The evaluated users, rising. The rows of all matrices below are those of this list.
@@ -235,6 +247,12 @@ impl HeldOut {
         self.candidates.as_ref()
     }
 
+    /// Items that are recommended to nobody, rising: those without a training row, where the protocol ranks no others. A relevant item
+    /// among them stays relevant, is in no list, and loses every pair of the AUC: as if the model had scored it −∞.
+    pub fn blocked(&self) -> &[u32] {
+        &self.blocked
+    }
+
     /// All held-out rows, the irrelevant ones too, for rating metrics.
     pub fn rows(&self) -> &RatedRows {
         &self.rows
@@ -257,6 +275,7 @@ impl HeldOut {
             masked: pick(&self.masked),
             targets: pick(&self.targets),
             candidates: self.candidates.as_ref().map(pick),
+            blocked: self.blocked.clone(),
             rows: RatedRows::default(),
         }
     }
@@ -317,7 +336,7 @@ pub enum Candidates {
     /// All items.
     #[default]
     All,
-    /// Items with at least one training row.
+    /// Items with at least one training row; a relevant item without one counts as not found.
     TrainItems,
     /// The lists that the data was published with, as sets, the targets added.
     Published,
@@ -339,18 +358,22 @@ pub struct Views {
     pub valid: Option<ValidView>,
     /// Reported.
     pub test: TestView,
-    /// Train and valid together: for a last training with the picked epoch.
+    /// Train and valid together: for a last training with the picked epoch. Train alone where whole users are held out for validation
+    /// ([`Split::valid_context`] is not empty): half of a user's rows would be learned from.
     pub all_of_train: Arc<TrainView>,
 }
 
 /// Makes the views of `split`.
+///
+/// A validation history holds the user's rows of train and `valid_context`, a test history those of `all_of_train` and `context`. So
+/// where whole users are held out, a test user's history is the user's own context and nothing else.
 ///
 /// # Errors
 /// a usage problem where the candidates or the mask need what the data has not.
 pub fn views(data: &Interactions, published: Option<&CandidateLists>, split: &Split, asking: &Asking, seed: u64) -> Result<Views> {
     let names = Names::of(data);
     let train = Arc::new(TrainView::new(data, &names, &split.train));
-    let (all_rows, all_of_train) = if split.valid.is_empty() {
+    let (all_rows, all_of_train) = if split.valid.is_empty() || !split.valid_context.is_empty() {
         (split.train.clone(), Arc::clone(&train))
     } else {
         let mut rows = [&split.train[..], &split.valid].concat();
@@ -366,7 +389,7 @@ pub fn views(data: &Interactions, published: Option<&CandidateLists>, split: &Sp
             Candidates::Published => Asking { candidates: Candidates::All, ..asking.clone() },
             _ => asking.clone(),
         };
-        let rows = Rows { history: &split.train, context: &[], held: &split.valid };
+        let rows = Rows { history: &split.train, context: &split.valid_context, held: &split.valid };
         Some(ValidView(held_out(data, None, &rows, &asking, &train, seed ^ 1)?))
     };
     let rows = Rows { history: &all_rows, context: &split.context, held: &split.test };
@@ -424,7 +447,7 @@ fn held_out(
     let mut past = [rows.history, rows.context].concat();
     past.sort_unstable();
     let past = in_time(data, past);
-    let histories = matrix(&mut past.iter().copied(), false);
+    let histories = matrix(&mut past.iter().copied(), data.values.is_some());
     let masked = match asking.mask {
         Mask::Seen => histories.sorted(),
         Mask::SeenRelevant => matrix(&mut past.iter().copied().filter(|&r| relevant(r)), false).sorted(),
@@ -432,11 +455,8 @@ fn held_out(
     };
     let targets = keep_last(&matrix(&mut held.iter().copied().filter(|&r| relevant(r)), data.values.is_some()));
     let candidates = match &asking.candidates {
-        Candidates::All => None,
-        Candidates::TrainItems => {
-            let known: Vec<u32> = (0..data.num_items() as u32).filter(|&i| popularity[i as usize] > 0).collect();
-            Some(Csr::from_rows(data.num_items(), vec![known; users.len()]))
-        }
+        // The few items without a training row are blocked instead: a list for each user would be as large as all scores.
+        Candidates::All | Candidates::TrainItems => None,
         Candidates::Published => {
             let Some(lists) = published else { fail!(Usage, "this data was published without candidate lists: rank `all` items instead") };
             Some(with_targets(&targets, users.iter().map(|&u| lists.of(u))))
@@ -449,12 +469,16 @@ fn held_out(
             Some(with_targets(&targets, drawn.iter().map(Vec::as_slice)))
         }
     };
+    let blocked = match asking.candidates {
+        Candidates::TrainItems => (0..data.num_items() as u32).filter(|&i| popularity[i as usize] == 0).collect(),
+        _ => Vec::new(),
+    };
     let rows = RatedRows {
         users: held.iter().map(|&r| data.users[r as usize]).collect(),
         items: held.iter().map(|&r| data.items[r as usize]).collect(),
         values: data.values.as_deref().map(|v| held.iter().map(|&r| v[r as usize]).collect()).unwrap_or_default(),
     };
-    Ok(HeldOut { users, histories, masked, targets, candidates, rows })
+    Ok(HeldOut { users, histories, masked, targets, candidates, blocked, rows })
 }
 
 /// Each row by rising column; of equal columns the last one's value.
@@ -536,5 +560,70 @@ impl CandidateLists {
             ends.push(items.len() as u64);
         }
         Self { ends: Column::from(ends), items: Column::from(items) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::split::{Nested, SplitSpec, split};
+
+    /// 20 users with ten of 15 items each, the last user with one more that nobody else has.
+    fn data() -> Interactions {
+        let rows = (0..20u32).flat_map(|user| (0..10).map(move |at| (user, (user * 4 + at) % 15))).chain([(19, 15)]);
+        let (users, items): (Vec<u32>, Vec<u32>) = rows.unzip();
+        Interactions {
+            users: users.into(),
+            items: items.into(),
+            user_ids: Vocabulary::numbers(20),
+            item_ids: Vocabulary::numbers(16),
+            ..Interactions::default()
+        }
+    }
+
+    fn items_of(data: &Interactions, rows: &[u32], user: u32) -> Vec<u32> {
+        rows.iter().filter(|&&r| data.users[r as usize] == user).map(|&r| data.items[r as usize]).collect()
+    }
+
+    #[test]
+    fn users_held_out_whole_are_known_by_their_own_context_only_and_never_learned_from() {
+        let data = data();
+        let s = split(&data, &SplitSpec::HeldOutUsers { valid_users: 4, test_users: 5, fold_in: 0.8 }, None, 1).expect("splits");
+        let views = views(&data, None, &s, &Asking::default(), 1).expect("made");
+        assert_eq!((views.all_of_train.users(), views.all_of_train.items()), (views.train.users(), views.train.items()));
+        let valid = views.valid.as_deref().expect("there are validation users");
+        assert_eq!((valid.users().len(), views.test.users().len()), (4, 5));
+        for (held, seen, asked) in [(valid, &s.valid_context, &s.valid), (&*views.test, &s.context, &s.test)] {
+            for (row, &user) in held.users().iter().enumerate() {
+                assert!(views.train.by_user().row(user as usize).is_empty());
+                assert_eq!(held.histories().row(row), items_of(&data, seen, user));
+                assert_eq!((held.masked().row(row).len(), held.targets().row(row).len()), (8, items_of(&data, asked, user).len()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_validation_part_of_train_users_is_learned_from_and_seen_afterwards() {
+        let data = data();
+        let nested = Nested::LeaveLast { valid: 2 };
+        let s = split(&data, &SplitSpec::LeaveLast { test: 1, valid: 0 }, Some(&nested), 1).expect("splits");
+        let views = views(&data, None, &s, &Asking::default(), 1).expect("made");
+        assert_eq!(views.all_of_train.len(), s.train.len() + s.valid.len());
+        assert_eq!(views.test.histories().row(3), items_of(&data, &[&s.train[..], &s.valid].concat(), 3));
+        assert_eq!(views.valid.as_deref().expect("nested").histories().row(3), items_of(&data, &s.train, 3));
+    }
+
+    #[test]
+    fn items_without_a_training_row_are_blocked_once_for_all_users() {
+        let data = data();
+        let s = split(&data, &SplitSpec::LeaveLast { test: 2, valid: 1 }, None, 1).expect("splits");
+        let asking = Asking { candidates: Candidates::TrainItems, ..Asking::default() };
+        let views = views(&data, None, &s, &asking, 1).expect("made");
+        assert_eq!(views.test.blocked(), [15]);
+        assert!(views.test.candidates().is_none());
+        assert_eq!(views.test.targets().row(19).last(), Some(&15), "a relevant item stays relevant");
+        assert_eq!(views.test.subset(&[3, 19]).blocked(), [15]);
+        let all = super::views(&data, None, &s, &Asking::default(), 1).expect("made");
+        assert!(all.test.blocked().is_empty());
     }
 }

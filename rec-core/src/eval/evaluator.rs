@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use rayon::prelude::*;
+use rec_data::csr::Csr;
 use rec_data::view::{HeldOut, TrainView};
 use rec_data::{fail, problem, require};
 
@@ -141,6 +142,11 @@ impl Scratch {
 
 fn rank_all(model: &dyn Score, held: &HeldOut, plan: &Plan) -> Result<Vec<UserResult>> {
     let users = Users::new(held.users(), held.histories());
+    if let Some(candidates) = held.candidates()
+        && let Some(scores) = tch::no_grad(|| model.score_candidates(&users, candidates))?
+    {
+        return rank_listed(&scores, candidates, held, plan);
+    }
     let n = users.len();
     let mut results = Vec::with_capacity(n);
     let tile = (DENSE_BUDGET / model.num_items().max(1)).clamp(1, n);
@@ -152,6 +158,16 @@ fn rank_all(model: &dyn Score, held: &HeldOut, plan: &Plan) -> Result<Vec<UserRe
         });
     }
     Ok(results)
+}
+
+/// Ranks candidates that alone were scored, row after row.
+fn rank_listed(scores: &[f32], candidates: &Csr, held: &HeldOut, plan: &Plan) -> Result<Vec<UserResult>> {
+    require!(scores.len() == candidates.len(), Usage, "the model gave {} scores for {} candidates", scores.len(), candidates.len());
+    let one = |scratch: &mut Scratch, user: usize| {
+        let (items, scores) = (candidates.row(user), &scores[candidates.range(user)]);
+        rank_candidates(user, held, plan, scratch, |item| scores[items.binary_search(&item).expect("targets are candidates")])
+    };
+    (0..held.users().len()).into_par_iter().map_init(|| Scratch::new(plan.k), one).collect()
 }
 
 fn rank_dense(scores: &[f32], num_items: usize, held: &HeldOut, from: usize, to: usize, plan: &Plan) -> Result<Vec<UserResult>> {
@@ -172,6 +188,7 @@ fn rank_dense(scores: &[f32], num_items: usize, held: &HeldOut, from: usize, to:
         begin(user, held, plan, scratch, |item| row[item as usize]);
         let mut scores = std::mem::take(&mut scratch.scores);
         mask(&mut scores, 0, held.masked().row(user));
+        mask(&mut scores, 0, held.blocked());
         let shown = show(&scores, 0, plan, scratch);
         scratch.scores = scores;
         shown.map_err(|item| not_finite(held, user, item))?;
@@ -196,16 +213,20 @@ fn rank_factors(factors: &Factors, held: &HeldOut, from: usize, plan: &Plan) -> 
             begin(first + at, held, plan, &mut scratches[at], |item| panels.one(user, item));
         }
         let mut masked_from = [0usize; BLOCK_USERS];
+        let mut blocked = held.blocked();
         for start in (0..panels.num_panels()).step_by(BLOCK_PANELS) {
             let end = (start + BLOCK_PANELS).min(panels.num_panels());
             let items = panels.items_of(start, end);
             let width = (end - start) * 16;
             buffer.resize(count * width, 0.0);
             panels.scores(users, start, end, buffer);
+            let (blocked_here, later) = blocked.split_at(blocked.partition_point(|&item| (item as usize) < items.end));
+            blocked = later;
             for (at, row) in buffer.chunks_mut(width).enumerate() {
                 let row = &mut row[..items.len()];
                 let masked = &held.masked().row(first + at)[masked_from[at]..];
                 masked_from[at] += mask(row, items.start as u32, masked);
+                mask(row, items.start as u32, blocked_here);
                 show(row, items.start as u32, plan, &mut scratches[at]).map_err(|item| not_finite(held, first + at, item))?;
             }
         }
@@ -217,12 +238,12 @@ fn rank_factors(factors: &Factors, held: &HeldOut, from: usize, plan: &Plan) -> 
     Ok(blocks.into_iter().flatten().collect())
 }
 
-/// Ranks a fixed candidate list (as a set), masked items left out.
+/// Ranks a fixed candidate list (as a set), masked and blocked items left out.
 fn rank_candidates(user: usize, held: &HeldOut, plan: &Plan, scratch: &mut Scratch, score: impl Fn(u32) -> f32) -> Result<UserResult> {
     begin(user, held, plan, scratch, &score);
     let candidates = held.candidates().map_or(&[][..], |c| c.row(user));
     for &item in candidates {
-        if !held.masked().contains(user, item) {
+        if !held.masked().contains(user, item) && !is_blocked(held, item) {
             let score = score(item);
             scratch.top.show_one(item, score, &scratch.relevant).map_err(|item| not_finite(held, user, item))?;
             if plan.wants_auc {
@@ -233,7 +254,8 @@ fn rank_candidates(user: usize, held: &HeldOut, plan: &Plan, scratch: &mut Scrat
     Ok(finish(plan, scratch))
 }
 
-/// Gets ready for a user: the relevant items that are not masked, and their scores where the AUC needs them.
+/// Gets ready for a user: the relevant items that are not masked, and their scores where the AUC needs them. A blocked item stays
+/// relevant, at −∞.
 fn begin(user: usize, held: &HeldOut, plan: &Plan, scratch: &mut Scratch, score: impl Fn(u32) -> f32) {
     scratch.top.clear();
     scratch.relevant.clear();
@@ -246,8 +268,13 @@ fn begin(user: usize, held: &HeldOut, plan: &Plan, scratch: &mut Scratch, score:
         }
     }
     if plan.wants_auc {
-        scratch.auc.start(scratch.relevant.iter().map(|&i| score(i)));
+        let score = |&item: &u32| if is_blocked(held, item) { f32::NEG_INFINITY } else { score(item) };
+        scratch.auc.start(scratch.relevant.iter().map(score));
     }
+}
+
+fn is_blocked(held: &HeldOut, item: u32) -> bool {
+    held.blocked().binary_search(&item).is_ok()
 }
 
 /// Sets masked items of a tile that starts at item `first` to −∞; returns how many there were.

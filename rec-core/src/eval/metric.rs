@@ -23,10 +23,14 @@ pub enum MetricKind {
     Mrr,
     /// Σ over relevant places of 1/log₂(place + 1), over the same sum of min(K, |R|) relevant items first. Gains are 1.
     Ndcg,
+    /// The same sum over that of all |R| relevant items first, so that a list of K cannot reach 1 where |R| > K.
+    NdcgFull,
     /// NDCG with the gain 2^value − 1.
     NdcgExp,
     /// NDCG with the gain value.
     NdcgLin,
+    /// |first min(K, |R|) of L ∩ R| / |R|: R-precision of a list of K.
+    RPrecision,
     /// Σ over relevant places of the precision up to there, over |R|.
     Map,
     /// Σ over relevant places of the precision up to there, over min(K, |R|).
@@ -58,13 +62,15 @@ pub struct Metric {
     pub cutoff: usize,
 }
 
-const KINDS: [(&str, MetricKind, bool); 18] = [
+const KINDS: [(&str, MetricKind, bool); 20] = [
     ("hit", MetricKind::Hit, true),
     ("recall", MetricKind::Recall, true),
     ("recall_min", MetricKind::RecallMin, true),
     ("precision", MetricKind::Precision, true),
     ("mrr", MetricKind::Mrr, true),
     ("ndcg", MetricKind::Ndcg, true),
+    ("ndcg_full", MetricKind::NdcgFull, true),
+    ("r_precision", MetricKind::RPrecision, true),
     ("ndcg_exp", MetricKind::NdcgExp, true),
     ("ndcg_lin", MetricKind::NdcgLin, true),
     ("map", MetricKind::Map, true),

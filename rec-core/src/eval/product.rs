@@ -3,8 +3,7 @@
 
 use crate::simd::vectorised;
 
-/// Items in a panel: two vectors of eight.
-const LANES: usize = 16;
+const LANES: usize = ItemPanels::LANES;
 /// Users that share a pass over a panel.
 const ROWS: usize = 6;
 
@@ -17,6 +16,9 @@ pub struct ItemPanels {
 }
 
 impl ItemPanels {
+    /// Items in a panel: two vectors of eight.
+    pub const LANES: usize = 16;
+
     /// Packs `items` (`[num_items, dim]`) and their biases.
     ///
     /// # Panics
@@ -45,8 +47,13 @@ impl ItemPanels {
         self.num_items
     }
 
+    /// The length of a vector.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
     /// The number of panels.
-    pub(super) fn num_panels(&self) -> usize {
+    pub fn num_panels(&self) -> usize {
         self.bias.len() / LANES
     }
 
@@ -57,7 +64,10 @@ impl ItemPanels {
 
     /// Scores of `users` (`[n, dim]`) for the items of panels `from..to`, into `out` (`[n, (to − from)·16]`); places past the last item
     /// hold numbers without meaning.
-    pub(super) fn scores(&self, users: &[f32], from: usize, to: usize, out: &mut [f32]) {
+    ///
+    /// # Panics
+    /// where the lengths do not fit.
+    pub fn scores(&self, users: &[f32], from: usize, to: usize, out: &mut [f32]) {
         let width = (to - from) * LANES;
         vectorised(
             #[inline(always)]

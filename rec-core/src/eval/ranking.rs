@@ -35,6 +35,8 @@ impl RankedList<'_> {
             MetricKind::Precision => hits() / k as f64,
             MetricKind::Mrr => places().next().map_or(0.0, |i| 1.0 / (i + 1) as f64),
             MetricKind::Ndcg => places().map(discount).sum::<f64>() / (0..ideal).map(discount).sum::<f64>(),
+            MetricKind::NdcgFull => places().map(discount).sum::<f64>() / (0..relevant).map(discount).sum::<f64>(),
+            MetricKind::RPrecision => places().filter(|&i| i < relevant).count() as f64 / relevant as f64,
             MetricKind::NdcgExp => self.graded(list, ideal, |v| v.exp2() - 1.0),
             MetricKind::NdcgLin => self.graded(list, ideal, |v| v),
             MetricKind::Map | MetricKind::MapMin => {
@@ -58,4 +60,23 @@ impl RankedList<'_> {
 /// 1 / log₂(place + 2), places from 0.
 fn discount(place: usize) -> f64 {
     1.0 / ((place + 2) as f64).log2()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_full_ideal_and_r_precision_look_at_all_relevant_items() {
+        let items = [(0.9, 4), (0.8, 7), (0.7, 1), (0.6, 2)];
+        let list = RankedList { items: &items, relevant: &[2, 4, 5], values: &[] };
+        let value = |name: &str| list.metric(name.parse().expect("a metric")).expect("has relevant items");
+        let gain = |place: f64| 1.0 / (place + 1.0).log2();
+        let ideal = gain(1.0) + gain(2.0) + gain(3.0);
+        assert!((value("ndcg_full@2") - gain(1.0) / ideal).abs() < 1e-12);
+        assert!((value("ndcg_full@4") - (gain(1.0) + gain(4.0)) / ideal).abs() < 1e-12);
+        assert!((value("ndcg@2") - gain(1.0) / (gain(1.0) + gain(2.0))).abs() < 1e-12);
+        // The place of item 2 is beyond the three relevant items.
+        assert!((value("r_precision@4") - 1.0 / 3.0).abs() < 1e-12);
+    }
 }

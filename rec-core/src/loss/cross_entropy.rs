@@ -3,9 +3,10 @@
 use anyhow::Result;
 use tch::{Kind, Tensor};
 
-use super::{Loss, LossInput, refuse};
+use super::{Loss, LossInput, refuse, sum_of_entries};
 
-/// mean over rows of −r_target + ln Σ_c exp(r_c). Range: at least 0. A positive against negatives is the class 0 of 1 + N.
+/// mean over rows of −r_target + ln Σ_c exp(r_c). Range: at least 0. A positive against negatives is the class 0 of 1 + N. Of whole
+/// rows it is the multinomial log-likelihood, mean over rows of −Σ_c x_c ln softmax(r)_c (Liang et al., WWW 2018, eq. 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CrossEntropy;
 
@@ -18,6 +19,10 @@ impl Loss for CrossEntropy {
             LossInput::Ranked { positive, negatives, .. } => {
                 let all = Tensor::f_cat(&[positive.f_unsqueeze(1)?, (*negatives).shallow_clone()], 1)?;
                 Ok((all.f_logsumexp(1, false)? - *positive).f_mean(None::<Kind>)?)
+            }
+            LossInput::Rows { scores, entries, values } => {
+                let log_softmax = scores.f_log_softmax(-1, None::<Kind>)?;
+                Ok(sum_of_entries(&log_softmax, entries, *values)? / -(entries.num_rows() as f64))
             }
             _ => refuse("cross-entropy", "one class of many", input),
         }

@@ -23,10 +23,14 @@ pub use top1::Top1;
 pub use top1_max::Top1Max;
 pub use weighted_bce::WeightedBce;
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use rec_data::{fail, require};
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Kind, Tensor};
+
+use crate::sparse::{Pattern, pick};
 
 /// What a loss judges.
 pub enum LossInput<'a> {
@@ -55,6 +59,15 @@ pub enum LossInput<'a> {
         /// The same shape, at least 0; absent is 1.
         weights: Option<&'a Tensor>,
     },
+    /// Whole rows, of which a few entries count: a user's items among all items.
+    Rows {
+        /// `[B, C]` scores.
+        scores: &'a Tensor,
+        /// Which entries are not 0.
+        entries: &'a Arc<Pattern>,
+        /// Their values, one an entry; absent is 1.
+        values: Option<&'a Tensor>,
+    },
     /// Two views of the same things: row `i` of one belongs to row `i` of the other, all other rows do not.
     Views {
         /// `[B, d]`.
@@ -79,6 +92,7 @@ impl LossInput<'_> {
             LossInput::Ranked { .. } => "a positive against negatives",
             LossInput::Classes { .. } => "one class of many",
             LossInput::Labelled { .. } => "labels",
+            LossInput::Rows { .. } => "whole rows",
             LossInput::Views { .. } => "two views",
             LossInput::Rated { .. } => "ratings",
         }
@@ -87,7 +101,7 @@ impl LossInput<'_> {
 
 /// A training objective.
 pub trait Loss {
-    /// The loss: a scalar, the mean over what it judges, differentiable.
+    /// The loss: a scalar, the mean over what it judges (of whole rows, the mean over rows of a row's sum), differentiable.
     ///
     /// # Errors
     /// a usage problem where the loss does not judge this kind of input; libtorch's own.
@@ -180,6 +194,12 @@ impl Loss for LossConfig {
 
 fn refuse(loss: &str, needs: &str, input: &LossInput<'_>) -> Result<Tensor> {
     fail!(Usage, "the loss `{loss}` judges {needs}, this model brings {}", input.kind())
+}
+
+/// Σ value · score over the entries.
+fn sum_of_entries(scores: &Tensor, entries: &Arc<Pattern>, values: Option<&Tensor>) -> Result<Tensor> {
+    let picked = pick(entries, scores)?;
+    Ok(values.map_or_else(|| Ok(picked.shallow_clone()), |v| picked.f_mul(v))?.f_sum(None::<Kind>)?)
 }
 
 /// `[B]` positives and `[B, N]` negatives.

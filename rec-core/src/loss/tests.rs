@@ -83,6 +83,30 @@ fn gradients_agree_with_differences_in_f64() {
 }
 
 #[test]
+fn losses_of_whole_rows_are_those_of_dense_labels() {
+    let entries = Arc::new(Pattern::of(&rec_data::csr::Csr::from_rows(3, [vec![0, 2], vec![], vec![1], vec![0, 1, 2]])));
+    let values = Tensor::from_slice(&[1.0f64, 0.5, 2.0, 1.0, 1.0, 0.25]);
+    let dense = Tensor::from_slice(&[1.0f64, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 1.0, 1.0, 0.25]).view([4, 3]);
+    let scores = numbers(&[4, 3], 0.9);
+    let by_hand = |loss: LossConfig| match loss {
+        LossConfig::CrossEntropy {} => (&dense * scores.log_softmax(-1, None::<Kind>)).sum(None::<Kind>) / -4.0,
+        LossConfig::SquaredError {} => (&scores - &dense).square().sum(None::<Kind>) / 4.0,
+        other => other.loss(&LossInput::Labelled { logits: &scores, labels: &dense, weights: None }).expect("accepts its input") * 3.0,
+    };
+    for loss in [
+        LossConfig::CrossEntropy {},
+        LossConfig::SquaredError {},
+        LossConfig::WeightedBce { positive_weight: 1.0 },
+        LossConfig::WeightedBce { positive_weight: 3.0 },
+    ] {
+        let rows = |t: &[Tensor]| loss.loss(&LossInput::Rows { scores: &t[0], entries: &entries, values: Some(&values) });
+        let (found, expected) = (rows(&[scores.copy()]).expect("accepts its input"), by_hand(loss));
+        assert!((found - expected).abs().double_value(&[]) < 1e-12, "{loss:?}");
+        check_gradient(&format!("{loss:?} of rows"), &[scores.copy()], &rows);
+    }
+}
+
+#[test]
 fn values_are_those_of_the_formulas() {
     let (positive, negatives) = (Tensor::from_slice(&[0.5f64]), Tensor::from_slice(&[0.2f64, -1.0]).view([1, 2]));
     let input = LossInput::Ranked { positive: &positive, negatives: &negatives, log_q: None };

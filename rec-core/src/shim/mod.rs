@@ -1,4 +1,8 @@
-//! What tch has no binding for: deterministic kernels, and loading the CUDA half of libtorch.
+//! What tch has no binding for: deterministic kernels, loading the CUDA half of libtorch, and gradients of kernels of our own.
+
+mod attach;
+
+pub(crate) use attach::{Gradient, attach};
 
 use std::ffi::CString;
 

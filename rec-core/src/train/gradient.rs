@@ -108,6 +108,10 @@ impl<M: Model> Trainer for GradientTrainer<M> {
         None
     }
 
+    fn start_from(&self, sources: &[StateReader]) -> Result<()> {
+        self.model.start_from(sources)
+    }
+
     fn epoch(&mut self, epoch: u64, step: u64, pause: &Pause, events: &mut Events) -> Result<EpochEnd> {
         let started = Instant::now();
         let batches = self.source.epoch(epoch);
@@ -125,6 +129,7 @@ impl<M: Model> Trainer for GradientTrainer<M> {
                 return Ok(EpochEnd::Paused { next: step });
             }
             tch::manual_seed(torch_seed(self.seed, epoch, step));
+            self.model.begin_step(self.optimizer.steps());
             let loss = self.model.loss(&batch)?;
             if on_cpu || step % LOOK_EVERY == 0 || step + 1 == steps {
                 self.check_loss(&loss.detach(), epoch, step)?;

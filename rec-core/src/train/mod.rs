@@ -26,6 +26,14 @@ pub trait Trainer {
     /// The most epochs that make sense: 1 for a closed form, `None` where the loop decides.
     fn epochs(&self) -> Option<u64>;
 
+    /// Takes the model's initial parameters from checkpoints of other trainings, see [`Model::start_from`](crate::Model::start_from).
+    ///
+    /// # Errors
+    /// a usage problem where the model does not start from others, or not from these; a data problem where a size differs.
+    fn start_from(&self, _sources: &[StateReader]) -> Result<()> {
+        rec_data::fail!(Usage, "this model does not start from other runs: leave `start` out")
+    }
+
     /// Trains epoch `epoch` (from 0) from step `step` on, until it ends or `pause` says so.
     ///
     /// # Errors

@@ -3,7 +3,8 @@
 mod pairwise;
 mod prefetch;
 mod rated;
-mod user_rows;
+mod rows;
+mod sampled_rows;
 
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 pub use pairwise::PairwiseBatch;
 pub use prefetch::Prefetch;
 pub use rated::RatedBatch;
-pub use user_rows::UserRowsBatch;
+pub use rows::{ByItem, ByUser, ItemRowsBatch, RowsBatch, Side, UserRowsBatch};
+pub use sampled_rows::SampledRowsBatch;
 
 use crate::view::TrainView;
 

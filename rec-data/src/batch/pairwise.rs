@@ -43,13 +43,7 @@ struct Epoch {
 impl Batch for PairwiseBatch {
     fn source(data: &Arc<TrainView>, options: &BatchOptions) -> Result<Arc<dyn BatchSource<Self>>> {
         require!(options.batch_size > 0, Usage, "`batch_size` is 0: it must be at least 1");
-        let (negatives, alpha) = (options.num_negatives, options.negative_alpha);
-        require!(
-            (1..=MOST_NEGATIVES).contains(&negatives),
-            Usage,
-            "`num_negatives` is {negatives}: it must be at least 1 and at most {MOST_NEGATIVES}"
-        );
-        require!(alpha.is_finite() && alpha >= 0.0, Usage, "`negative_alpha` is {alpha}: it must be at least 0");
+        check_negatives(options)?;
         data.by_user();
         let sampler = Arc::new(Sampler::new(options.negative_alpha, &data.popularity()));
         Ok(Arc::new(Source { data: Arc::clone(data), options: options.clone(), sampler }))
@@ -90,6 +84,18 @@ impl EpochBatches<PairwiseBatch> for Epoch {
         }
         PairwiseBatch { users: rows.iter().map(|&r| self.data.users()[r as usize]).collect(), positives, negatives }
     }
+}
+
+/// Checks how negatives are drawn.
+pub(super) fn check_negatives(options: &BatchOptions) -> Result<()> {
+    let (negatives, alpha) = (options.num_negatives, options.negative_alpha);
+    require!(
+        (1..=MOST_NEGATIVES).contains(&negatives),
+        Usage,
+        "`num_negatives` is {negatives}: it must be at least 1 and at most {MOST_NEGATIVES}"
+    );
+    require!(alpha.is_finite() && alpha >= 0.0, Usage, "`negative_alpha` is {alpha}: it must be at least 0");
+    Ok(())
 }
 
 /// One of `items` that `user` has no training row with, where there is such a one.

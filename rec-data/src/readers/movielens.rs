@@ -1,7 +1,8 @@
-//! MovieLens in its three dialects: 100K (`u.data`, `u.user`, `u.item`), 1M (`*.dat` with `::`), and the CSV files of later releases.
+//! MovieLens in its three dialects: 100K (`u.data`, `u.user`, `u.item`), 1M and 10M (`*.dat` with `::`), and the CSV files of later
+//! releases.
 //!
 //! Users and items are numbered by first appearance in the ratings; those without a rating are left out. Raw ids are MovieLens's.
-//! Features: of users `age`, `gender`, `occupation`, `zip` (not in the CSV dialect; 1M's ages and occupations are codes); of items
+//! Features: of users `age`, `gender`, `occupation`, `zip` (not in 10M and the CSV dialect; 1M's ages and occupations are codes); of items
 //! `title`, `year` (from the title's last parentheses), `genres`, and in 100K `release_date`.
 
 use anyhow::Result;
@@ -85,14 +86,29 @@ pub fn read_1m(ratings: Text<'_>, users: Text<'_>, items: Text<'_>) -> Result<Pa
         row.extend(line.texts([age, gender, occupation, zip])?);
         line.id(id, "user id")
     })?;
-    let items_text = decode(items.bytes);
-    let item_features = side(items.path, items_text.as_bytes(), &ITEM, &rows.item_ids, "item", |line, row| {
+    let item_features = movies_dat(items, &rows.item_ids)?;
+    rows.finish(user_features, item_features)
+}
+
+/// MovieLens 10M: as 1M, with half stars and without a file of users.
+///
+/// # Errors
+/// a data problem that names file, line and text.
+pub fn read_10m(ratings: Text<'_>, items: Text<'_>) -> Result<Parsed> {
+    let rows = Rows::read(ratings, |line| line.double_colon_fields::<4>())?;
+    let item_features = movies_dat(items, &rows.item_ids)?;
+    rows.finish(Features::default(), item_features)
+}
+
+fn movies_dat(items: Text<'_>, ids: &Appearance) -> Result<Features> {
+    let text = decode(items.bytes);
+    side(items.path, text.as_bytes(), &ITEM, ids, "item", |line, row| {
         let [id, title, genres] = line.double_colon_fields::<3>()?;
         let title = line.text(title, "title")?.trim();
-        row.extend([title.to_owned(), year(title).to_owned(), line.text(genres, "genres")?.to_owned()]);
+        let genres = line.text(genres, "genres")?.replace("(no genres listed)", "");
+        row.extend([title.to_owned(), year(title).to_owned(), genres]);
         line.id(id, "item id")
-    })?;
-    rows.finish(user_features, item_features)
+    })
 }
 
 /// The CSV files of MovieLens's later releases: `ratings.csv` and `movies.csv`.
@@ -294,6 +310,25 @@ mod tests {
     }
 
     #[test]
+    fn the_10m_form_has_half_stars_and_no_users() {
+        let ratings = b"1::122::5::838985046\n1::185::3.5::838983525\n2::122::0.5::868245644\n";
+        let movies = "122::Boomerang (1992)::Comedy|Romance\n185::Am\u{e9}lie (2001)::(no genres listed)\n".as_bytes();
+        let data = read_10m(text(ratings), text(movies)).expect("valid").interactions;
+        assert_eq!(data.values.as_deref(), Some(&[5., 3.5, 0.5][..]));
+        assert_eq!((&data.users[..], &data.items[..]), (&[0, 0, 1][..], &[0, 1, 0][..]));
+        assert_eq!(data.times.as_deref(), Some(&[838985046, 838983525, 868245644][..]));
+        let item = |name: &str, row| data.item_features.get(name).expect("feature").text(row);
+        assert_eq!(
+            (item("title", 1), item("year", 1), item("genres", 0)),
+            ("Am\u{e9}lie (2001)".into(), "2001".into(), "Comedy|Romance".into())
+        );
+        assert_eq!(item("genres", 1), "");
+        assert!(data.user_features.get("age").is_none());
+        let error = read_10m(text(b"1::122::5\n"), text(movies)).expect_err("short").to_string();
+        assert!(error.contains("f:1: 3 columns, not 4"), "{error}");
+    }
+
+    #[test]
     fn the_csv_dialect_is_read_with_its_features() {
         let data = read_csv(text(RATINGS_CSV), text(MOVIES_CSV)).expect("valid").interactions;
         assert_eq!(data.values.as_deref(), Some(&[3.5, 5.][..]));
@@ -336,6 +371,7 @@ mod tests {
         #[test]
         fn no_bytes_make_the_1m_dialect_panic(a in mangled(RATINGS_DAT), b in mangled(USERS_DAT), c in mangled(MOVIES_DAT)) {
             let _ = read_1m(text(&a), text(&b), text(&c));
+            let _ = read_10m(text(&a), text(&c));
         }
 
         #[test]

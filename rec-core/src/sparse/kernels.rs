@@ -1,0 +1,154 @@
+//! Loops over the entries of a sparse matrix, on slices. Rows are independent and each is summed in the order of its entries, by
+//! fused multiply-adds: the same bits on any number of threads.
+
+use rayon::prelude::*;
+
+use super::Pattern;
+use crate::simd::{prefetch, vectorised};
+
+/// Numbers of a row that are summed in registers at once.
+const PANEL: usize = 64;
+/// Rows of one unit of parallel work.
+const BLOCK: usize = 16;
+/// Entries ahead of which rows are asked for.
+const AHEAD: usize = 6;
+
+/// `out[r] = Σ value · dense[c]` over the entries (r, c).
+pub(super) fn sum_rows(pattern: &Pattern, values: Option<&[f32]>, dense: &[f32], d: usize, out: &mut [f32]) {
+    let value = |entry: usize| values.map_or(1.0, |v| v[entry]);
+    sum(pattern.starts(), pattern.columns(), value, dense, d, out);
+}
+
+/// `out[c] = Σ value · dense[r]` over the entries (r, c).
+pub(super) fn sum_columns(pattern: &Pattern, values: Option<&[f32]>, dense: &[f32], d: usize, out: &mut [f32]) {
+    let by_column = pattern.by_column();
+    let value = |entry: usize| values.map_or(1.0, |v| v[by_column.places[entry] as usize]);
+    sum(&by_column.starts, &by_column.rows, value, dense, d, out);
+}
+
+#[inline(always)]
+fn sum(starts: &[usize], ids: &[u32], value: impl Fn(usize) -> f32 + Sync, dense: &[f32], d: usize, out: &mut [f32]) {
+    if d == 0 {
+        return;
+    }
+    out.par_chunks_mut(BLOCK * d).enumerate().for_each(|(block, out)| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for (at, out) in out.chunks_exact_mut(d).enumerate() {
+                    let row = block * BLOCK + at;
+                    sum_one(starts[row]..starts[row + 1], ids, &value, dense, d, out);
+                }
+            },
+        );
+    });
+}
+
+#[inline(always)]
+fn sum_one(entries: std::ops::Range<usize>, ids: &[u32], value: &impl Fn(usize) -> f32, dense: &[f32], d: usize, out: &mut [f32]) {
+    let whole = d / PANEL * PANEL;
+    for start in (0..whole).step_by(PANEL) {
+        let mut sums = [0f32; PANEL];
+        for entry in entries.clone() {
+            if let Some(&ahead) = ids[..entries.end].get(entry + AHEAD) {
+                prefetch(&dense[ahead as usize * d + start..][..PANEL]);
+            }
+            let v = value(entry);
+            let from: &[f32; PANEL] = dense[ids[entry] as usize * d + start..][..PANEL].try_into().expect("a panel is that long");
+            for k in 0..PANEL {
+                sums[k] = from[k].mul_add(v, sums[k]);
+            }
+        }
+        out[start..start + PANEL].copy_from_slice(&sums);
+    }
+    let rest = &mut out[whole..];
+    rest.fill(0.0);
+    for entry in entries {
+        let v = value(entry);
+        for (to, from) in rest.iter_mut().zip(&dense[ids[entry] as usize * d + whole..(ids[entry] as usize + 1) * d]) {
+            *to = from.mul_add(v, *to);
+        }
+    }
+}
+
+/// `out[entry] = left[r] · right[c]`.
+pub(super) fn products(pattern: &Pattern, left: &[f32], right: &[f32], d: usize, out: &mut [f32]) {
+    let (starts, columns) = (pattern.starts(), pattern.columns());
+    let blocks: Vec<(usize, &mut [f32])> = split_by_rows(starts, out);
+    blocks.into_par_iter().for_each(|(first, mut out)| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for row in first..(first + BLOCK).min(starts.len() - 1) {
+                    let entries = starts[row]..starts[row + 1];
+                    let (here, rest) = std::mem::take(&mut out).split_at_mut(entries.len());
+                    out = rest;
+                    let l = &left[row * d..][..d];
+                    for (entry, to) in entries.clone().zip(here) {
+                        if let Some(&ahead) = columns[..entries.end].get(entry + 2) {
+                            prefetch(&right[ahead as usize * d..][..d]);
+                        }
+                        *to = fused_dot(l, &right[columns[entry] as usize * d..][..d]);
+                    }
+                }
+            },
+        );
+    });
+}
+
+/// The parts of `out` (one number an entry) that belong to each block of rows, with the block's first row.
+fn split_by_rows<'a>(starts: &[usize], mut out: &'a mut [f32]) -> Vec<(usize, &'a mut [f32])> {
+    let rows = starts.len() - 1;
+    (0..rows)
+        .step_by(BLOCK)
+        .map(|first| {
+            let (here, rest) = std::mem::take(&mut out).split_at_mut(starts[(first + BLOCK).min(rows)] - starts[first]);
+            out = rest;
+            (first, here)
+        })
+        .collect()
+}
+
+/// Σ a·b in 32 lanes by fused multiply-adds, folded in a fixed order.
+#[inline(always)]
+fn fused_dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 32;
+    let mut sums = [0f32; LANES];
+    let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = a_lanes.remainder().iter().zip(b_lanes.remainder()).fold(0f32, |sum, (x, y)| x.mul_add(*y, sum));
+    for (x, y) in a_lanes.zip(b_lanes) {
+        for lane in 0..LANES {
+            sums[lane] = x[lane].mul_add(y[lane], sums[lane]);
+        }
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+        width /= 2;
+    }
+    sums[0] + rest
+}
+
+/// `out[entry] = dense[r, c]`.
+pub(super) fn pick(pattern: &Pattern, dense: &[f32], out: &mut [f32]) {
+    let width = pattern.num_columns();
+    for (row, ends) in pattern.starts().windows(2).enumerate() {
+        let from = &dense[row * width..][..width];
+        for (to, &column) in out[ends[0]..ends[1]].iter_mut().zip(&pattern.columns()[ends[0]..ends[1]]) {
+            *to = from[column as usize];
+        }
+    }
+}
+
+/// `out[r, c] += values[entry]`.
+pub(super) fn put(pattern: &Pattern, values: &[f32], out: &mut [f32]) {
+    let width = pattern.num_columns();
+    for (row, ends) in pattern.starts().windows(2).enumerate() {
+        let to = &mut out[row * width..][..width];
+        for (value, &column) in values[ends[0]..ends[1]].iter().zip(&pattern.columns()[ends[0]..ends[1]]) {
+            to[column as usize] += value;
+        }
+    }
+}
