@@ -45,7 +45,7 @@ def main():
     environment = {**os.environ, **({"REC_DATA_DIR": args.data} if args.data else {})}
     work = Path(tempfile.mkdtemp())
     ours = lambda *words, **more: run(binary, *words, env={**environment, **more.pop("extra", {})}, **more)
-    rows = []
+    rows, single = [], {}
 
     def row(what, mine, peer, theirs, quality):
         rows.append({"what": what, "ours": mine, "peer": peer, "theirs": theirs, "ratio": theirs / mine, "quality": quality})
@@ -75,6 +75,34 @@ def main():
     row("full ranking of ML-1M's 6,040 users, all metrics at 10 and 20, d = 64", evaluation, "RecBole 1.2.1, its default evaluation batch", ranked["eval_seconds"], "same definitions")
     row("the same", evaluation, "RecBole 1.2.1, evaluation batch of 4,096,000 scores", large["eval_seconds"], "same definitions")
 
+    # Neural models at RecBole's sizes and settings, on the same rows; an epoch, and a full ranking of the test users.
+    def neural(what, peer, epochs, *settings):
+        out = work / peer
+        words = [word for setting in settings for word in ("--set", setting)]
+        ours("train", "--table", table, "--out", out, "--no-board", "--set", f"loop.epochs={epochs}", "--set", "loop.eval_every=100",
+             "--set", "selection.by=last", "--set", "loop.checkpoint_seconds=1000", *words)
+        lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        epoch = statistics.median(line["train/seconds"] for line in lines if "train/seconds" in line)
+        evaluated = last_json(ours("eval", out, "--repeat", "3", "--json"))
+        trained = last_json(run(sys.executable, script, work / "splits", "ml-1m-speed-1", "--model", peer, "--timing-epochs", epochs, "--topk", "10", "20"))
+        quality = f"NDCG@10 after {epochs} epochs: {evaluated['metrics']['ndcg@10']:.4f}, RecBole {trained['test']['ndcg@10']:.4f}"
+        row(f"{what}, an epoch", epoch, "RecBole 1.2.1, dense Adam", trained["train_seconds_per_epoch"], quality)
+        row(f"{what}, a full ranking", statistics.median(evaluated["seconds"]), "RecBole 1.2.1", trained["eval_seconds"], "same definitions")
+
+    neural("CDAE, ML-1M, 64 units, batch 2048 users, all items as outputs, dense Adam", "CDAE", 5, "model.name=cdae", "model.embedding_size=64",
+           "model.activation=relu", "model.l2=0", "batch.batch_size=2048", "batch.num_negatives=0")
+    # RecBole's batch of 2,048 pairs is 1,024 positives with a negative each.
+    neural("NeuMF, ML-1M, 64 + 64, layers 128 and 64, 1 negative, batch 2048 pairs, dense Adam", "NeuMF", 3, "model.name=neumf", "model.embedding_size=64",
+           "model.mlp_embedding_size=64", "model.hidden_sizes=[128, 64]", "model.dropout=0.1", "batch.batch_size=1024", "batch.num_negatives=1")
+
+    # AutoRec by item: a whole pass over the ratings, and a step of Rprop.
+    out = work / "autorec"
+    ours("train", "--table", "ml-1m-autorec", "--model", "i-autorec", "--out", out, "--no-board", "--set", "loop.epochs=9", "--set", "loop.eval_every=100",
+         "--set", "selection.by=last", "--set", "loop.checkpoint_seconds=1000", "--set", 'optimizer.rule.name="rprop"', "--set", "batch.batch_size=100000")
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    single["I-AutoRec epoch, ML-1M, 500 units, seconds"] = statistics.median(line["train/seconds"] for line in lines if "train/seconds" in line)
+    print(single, flush=True)
+
     # iALS against implicit, on NCF's files.
     with_lists = work / "ncf.toml"
     with_lists.write_text('[protocol]\ndataset = "ncf-ml-1m"\nsplit = { kind = "published" }\ncandidates = { kind = "published" }\nmetrics = ["hit@10", "ndcg@10"]\n[selection]\nby = "last"\n')
@@ -102,7 +130,6 @@ def main():
     # Opening MovieLens-1M: parsing the source files, and mapping the cache.
     cache = work / "cache"
     fetched = Path(os.environ.get("REC_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rec") / "data" / "ml-1m"
-    single = {}
     if fetched.exists():
         shutil.copytree(fetched, cache / "data" / "ml-1m")
         describe = lambda: json.loads(ours("data", "describe", "ml-1m", "--json", extra={"REC_CACHE_DIR": str(cache)}))["open_seconds"]

@@ -21,6 +21,9 @@ pub struct RunConfig {
     pub seed: u64,
     /// Which of the protocol's split seeds.
     pub split: usize,
+    /// Folders of finished runs whose parameters the training starts from; a relative one lies beside the run's own folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub start: Vec<String>,
     /// The model's name.
     pub name: String,
     /// Its hyper-parameters.
@@ -47,7 +50,7 @@ pub struct Layers {
 }
 
 /// The sections of a config file, and what is in the top level.
-const KEYS: [&str; 8] = ["seed", "split", "model", "loop", "optimizer", "batch", "selection", "protocol"];
+const KEYS: [&str; 9] = ["seed", "split", "start", "model", "loop", "optimizer", "batch", "selection", "protocol"];
 /// Environment variables that set values: `REC_SET_MODEL__EMBEDDING_SIZE=32`.
 const ENVIRONMENT: &str = "REC_SET_";
 
@@ -158,6 +161,11 @@ impl Layers {
             let value = self.values.get(name).map_or(Some(default), Value::as_integer);
             value.and_then(|v| u64::try_from(v).ok()).ok_or_else(|| problem!(Usage, "`{name}` must be a whole number, at least 0"))
         };
+        let start = match self.values.get("start").cloned().map(Value::try_into) {
+            None => Vec::new(),
+            Some(Ok(start)) => start,
+            Some(Err(_)) => fail!(Usage, "`start` must be a list of run folders, such as `[\"gmf\", \"mlp\"]`"),
+        };
         let mut model = section("model")?;
         let name = match model.remove("name") {
             Some(Value::String(name)) => name,
@@ -218,6 +226,7 @@ impl Layers {
         let config = RunConfig {
             seed: number("seed", 1)?,
             split: number("split", 0)? as usize,
+            start,
             model: entry.resolve(&model)?,
             name,
             looping,
@@ -246,6 +255,9 @@ impl RunConfig {
         let mut table = Table::new();
         table.insert("seed".into(), Value::Integer(self.seed as i64));
         table.insert("split".into(), Value::Integer(self.split as i64));
+        if !self.start.is_empty() {
+            table.insert("start".into(), Value::try_from(&self.start)?);
+        }
         let mut model = Table::new();
         model.insert("name".into(), Value::String(self.name.clone()));
         model.extend(self.model.clone());
@@ -348,6 +360,7 @@ mod tests {
             ("model.embedding_size=\"many\"", "[model] embedding_size"),
             ("model.embedding_size=0", "it must be at least 1"),
             ("seed=-1", "at least 0"),
+            ("start=gmf", "`start` must be a list of run folders"),
         ] {
             let mut layers = layers(BASE);
             layers.add_setting(setting).expect("a setting");

@@ -49,6 +49,16 @@ impl Registry {
         registry.fit::<rec_cf::BiasedMf>("biased-mf", "matrix factorisation with biases, for ratings");
         registry.fit::<rec_cf::SvdPp>("svd-pp", "SVD++, for ratings");
         registry.gradient::<rec_cf::Bpr>("bpr", "matrix factorisation, pairwise loss, mini-batches");
+        registry.gradient::<rec_cf::Gmf>("gmf", "matrix factorisation, weighted product, log loss");
+        registry.gradient::<rec_cf::Mlp>("mlp", "perceptron over a user's and an item's vector");
+        registry.gradient::<rec_cf::NeuMf>("neumf", "GMF and MLP joined in one prediction");
+        registry.gradient::<rec_autoencoder::Autoencoder>("autoencoder", "autoencoder over users' rows, every item an output");
+        registry.gradient::<rec_autoencoder::DenoisingAutoencoder>("denoising-autoencoder", "the same, shown a corrupted row");
+        registry.gradient::<rec_autoencoder::ItemAutoRec>("i-autorec", "AutoRec by item, for ratings");
+        registry.gradient::<rec_autoencoder::UserAutoRec>("u-autorec", "AutoRec by user, for ratings");
+        registry.gradient::<rec_autoencoder::Cdae>("cdae", "denoising autoencoder with a user node, sampled outputs");
+        registry.gradient::<rec_autoencoder::MultDae>("mult-dae", "denoising autoencoder, multinomial likelihood");
+        registry.gradient::<rec_autoencoder::MultVae>("mult-vae", "variational autoencoder, multinomial likelihood");
         registry
     }
 

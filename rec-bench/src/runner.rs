@@ -1,6 +1,6 @@
 //! One run: data, training, selection, test metrics, all written to the run's folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rec_core::eval::{Evaluation, Metric, evaluate};
@@ -34,6 +34,11 @@ pub struct Bench<'a> {
     /// Whether TensorBoard files are written.
     pub board: bool,
 }
+
+/// The state of a training that a judge or the last epoch picked, the first that is there.
+const PICKED: [&str; 2] = ["checkpoints/best.safetensors", "checkpoints/last.safetensors"];
+/// The state of a training on all of train.
+const RETRAINED: &str = "checkpoints/all-of-train/last.safetensors";
 
 /// Opens the protocol's data.
 ///
@@ -115,10 +120,18 @@ impl Bench<'_> {
             },
         };
         let retrain = config.selection.retrain;
+        let (again, judged) = (checkpoints.join("all-of-train"), judge.is_some() || !retrain);
+        let sources = |phase: &Path, asked: bool, states: &[&str]| {
+            if asked && !phase.join("last.safetensors").exists() { self.sources(config, folder, states) } else { Ok(Vec::new()) }
+        };
+        // Both before any training: a source that lacks the second is refused now, not after the first.
+        let first_sources = sources(&checkpoints, judged, &PICKED)?;
+        let second_sources = sources(&again, retrain, &[RETRAINED])?;
         let mut epochs_of_retraining = config.looping.epochs;
         let mut picked = None;
-        if judge.is_some() || !retrain {
+        if judged {
             let mut trainer = self.trainer(config, &gradient, &views.train)?;
+            start(trainer.as_ref(), &first_sources)?;
             self.listen(folder, &checkpoints, "", &mut events)?;
             let outcome = train(trainer.as_mut(), &views.train, judge, &config.looping, &checkpoints, &self.interrupt, &mut events)?;
             if !retrain {
@@ -128,7 +141,7 @@ impl Bench<'_> {
             picked = Some(outcome);
         }
         let mut trainer = self.trainer(config, &gradient, &views.all_of_train)?;
-        let again = checkpoints.join("all-of-train");
+        start(trainer.as_ref(), &second_sources)?;
         let mut events = Events::default();
         events.add(Box::new(Progress::new("… on all of train")));
         self.listen(folder, &again, "all-of-train-", &mut events)?;
@@ -140,6 +153,43 @@ impl Bench<'_> {
             outcome.eval_seconds += picked.eval_seconds;
         }
         Ok((trainer, outcome))
+    }
+
+    /// The checkpoints that `config` starts from: of each source the first of `states` that is there. A source learned from the rows that
+    /// this run learns from, and from no others.
+    fn sources(&self, config: &RunConfig, folder: &RunFolder, states: &[&str]) -> Result<Vec<PathBuf>> {
+        let own = std::path::absolute(folder.path())?;
+        let beside = own.parent().unwrap_or(&own);
+        let one = |name: &String| -> Result<PathBuf> {
+            let source = RunFolder::existing(&beside.join(name)).context("`start`")?;
+            require!(source.result()?.is_some(), Usage, "`start`: {name} is not finished: train it to the end first");
+            let theirs = source.config(self.registry)?;
+            if let Some((key, there, here)) = theirs.protocol.first_difference(&config.protocol) {
+                fail!(Usage, "`start`: {name} was trained under another protocol: its `{key}` is {there}, here it is {here}");
+            }
+            let (there, here) = (theirs.split, config.split);
+            require!(there == here, Usage, "`start`: {name} was trained on split number {there}, this run is on {here}");
+            require!(
+                theirs.selection.nested == config.selection.nested,
+                Usage,
+                "`start`: {name} has another `selection.nested`: it may have learned from the rows that judge this run"
+            );
+            require!(
+                theirs.selection.by != JudgedBy::Test || config.selection.by == JudgedBy::Test,
+                Usage,
+                "`start`: {name} picked its epoch on the test rows, which this run does not"
+            );
+            let state = states.iter().map(|state| source.file(state)).find(|file| file.exists());
+            state.ok_or_else(|| {
+                let way = if states == [RETRAINED] {
+                    "was not trained again on all of train, as this run is: give it `selection.retrain = true`"
+                } else {
+                    "was trained on all of train only, valid included, and this run is not: select its epoch as this run's"
+                };
+                problem!(Usage, "`start`: {name} {way}")
+            })
+        };
+        config.start.iter().map(one).collect()
     }
 
     fn trainer(
@@ -178,15 +228,13 @@ impl Bench<'_> {
         let dataset = open_data(&config.protocol, &self.folders, self.own_file(&folder)?.as_ref())?;
         config.protocol.of(&dataset)?;
         let prepared = config.protocol.prepare(&dataset, config.split, &config.selection)?;
-        let again = folder.file("checkpoints/all-of-train/last.safetensors");
-        let (state, data) =
-            match [("checkpoints/best.safetensors", &prepared.views.train), ("checkpoints/last.safetensors", &prepared.views.train)] {
-                _ if again.exists() => (again, &prepared.views.all_of_train),
-                choices => {
-                    let found = choices.into_iter().map(|(name, data)| (folder.file(name), data)).find(|(file, _)| file.exists());
-                    found.with_context(|| format!("{} has no checkpoint", path.display()))?
-                }
-            };
+        let again = folder.file(RETRAINED);
+        let (state, data) = if again.exists() {
+            (again, &prepared.views.all_of_train)
+        } else {
+            let found = PICKED.iter().map(|name| folder.file(name)).find(|file| file.exists());
+            (found.with_context(|| format!("{} has no checkpoint", path.display()))?, &prepared.views.train)
+        };
         let mut trainer = self.trainer(&config, &config.gradient.clone().unwrap_or_default(), data)?;
         trainer.load(&StateReader::open(&state)?)?;
         Ok((trainer, prepared, config))
@@ -201,6 +249,14 @@ impl Bench<'_> {
         let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
         Ok(Some(toml::from_str(&text).map_err(|e| problem!(Data, "{}: {e}", file.display()))?))
     }
+}
+
+/// Takes the initial parameters from the checkpoints `sources`, where there are any.
+fn start(trainer: &dyn Trainer, sources: &[PathBuf]) -> Result<()> {
+    if sources.is_empty() {
+        return Ok(());
+    }
+    trainer.start_from(&sources.iter().map(|file| StateReader::open(file)).collect::<Result<Vec<_>>>()?)
 }
 
 /// The rows that the tested model learned from.
@@ -218,7 +274,9 @@ pub fn device_name(device: Device) -> String {
 
 /// What runs share that differ in seed and split only: TensorBoard shows them as one row.
 fn group(config: &RunConfig) -> Result<String> {
-    let hash = RunConfig { seed: 0, split: 0, ..config.clone() }.hash()?;
+    // The sources' folders differ from run to run.
+    let start = vec![String::new(); config.start.len()];
+    let hash = RunConfig { seed: 0, split: 0, start, ..config.clone() }.hash()?;
     Ok(format!("{}-{}", config.name, &hash[..8]))
 }
 

@@ -1,4 +1,4 @@
-//! Collaborative filtering: popularity, neighbours, matrix factorisation, and closed forms.
+//! Collaborative filtering: popularity, neighbours, matrix factorisation, closed forms, and perceptrons.
 //!
 //! Each file is one model; a model is a config, its parameters, and how they are learned.
 
@@ -6,21 +6,29 @@ pub mod biased_mf;
 pub mod bpr;
 pub mod bpr_sgd;
 pub mod ease;
+pub mod gmf;
 mod history;
 pub mod ials;
+mod item_blocks;
 pub mod knn;
 pub mod logistic_mf;
+pub mod mlp;
+pub mod neumf;
 mod online;
 pub mod popularity;
 pub mod svd_pp;
+mod tower;
 
 pub use biased_mf::BiasedMf;
 pub use bpr::Bpr;
 pub use bpr_sgd::BprSgd;
 pub use ease::Ease;
+pub use gmf::Gmf;
 pub use ials::Ials;
 pub use knn::{ItemKnn, UserKnn};
 pub use logistic_mf::LogisticMf;
+pub use mlp::Mlp;
+pub use neumf::NeuMf;
 pub use popularity::Popularity;
 pub use svd_pp::SvdPp;
 
@@ -31,6 +39,10 @@ use rec_data::require;
 const LONGEST: usize = 65_536;
 
 fn check_embedding_size(size: usize) -> Result<()> {
-    require!((1..=LONGEST).contains(&size), Usage, "`embedding_size` is {size}: it must be at least 1 and at most {LONGEST}");
+    check_size("embedding_size", size)
+}
+
+fn check_size(key: &str, size: usize) -> Result<()> {
+    require!((1..=LONGEST).contains(&size), Usage, "`{key}` is {size}: it must be at least 1 and at most {LONGEST}");
     Ok(())
 }

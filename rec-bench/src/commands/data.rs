@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use rec_core::events::Clock;
 use rec_data::dataset::{self, Description, Status};
 use rec_data::fail;
+use rec_data::split::SplitSpec;
 
 use super::{say, say_json};
 use crate::export::recbole_benchmark;
@@ -109,6 +110,12 @@ pub(super) fn run(args: DataArgs, bench: &Bench) -> Result<()> {
         }
         DataCommand::Split { table, out } => {
             let table = table::find(&table)?;
+            if matches!(table.protocol.split, SplitSpec::HeldOutUsers { .. }) {
+                fail!(
+                    Usage,
+                    "RecBole's benchmark files have no place for what a held-out user is known by: this split cannot be written out"
+                );
+            }
             let data = dataset::open(&table.protocol.dataset, folders)?;
             for (at, seed) in table.protocol.split_seeds.iter().enumerate() {
                 let prepared = table.protocol.prepare(&data, at, &table.selection)?;

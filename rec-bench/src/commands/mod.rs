@@ -97,7 +97,7 @@ enum Command {
 
 /// Runs the command line with the workspace's models and those that `add` registers.
 pub fn main_with(add: impl FnOnce(&mut Registry)) -> ExitCode {
-    if let Some(code) = again_with_passive_threads() {
+    if let Some(code) = again_with_settings() {
         return code;
     }
     let mut registry = Registry::of_workspace();
@@ -114,18 +114,29 @@ pub fn main_with(add: impl FnOnce(&mut Registry)) -> ExitCode {
     }
 }
 
-/// libtorch's OpenMP threads spin between two operations, and take the cores from our own kernels and from the thread that makes
-/// batches: a step of BPR takes twice as long. How they wait is read from the environment before `main`, so the program starts itself
-/// again with it set; whoever sets `OMP_WAIT_POLICY` keeps their choice.
-fn again_with_passive_threads() -> Option<ExitCode> {
+/// What is read from the environment before `main`, so that the program starts itself again with it set.
+///
+/// libtorch's OpenMP threads spin without end between two operations, and take the cores from our own kernels and from the thread that makes
+/// batches: a step of BPR takes twice as long. Threads that sleep at once are slow to wake: a step of NeuMF takes half as long again. So
+/// they spin for a moment, some tens of microseconds. Memory of large tensors is kept: giving it back and asking for it again in each step
+/// costs a tenth of the time.
+const SETTINGS: [(&str, &str); 4] = [
+    ("OMP_WAIT_POLICY", "PASSIVE"),
+    ("GOMP_SPINCOUNT", "10000"),
+    ("MALLOC_MMAP_THRESHOLD_", "1073741824"),
+    ("MALLOC_TRIM_THRESHOLD_", "4294967296"),
+];
+
+/// Starts the program again with [`SETTINGS`]; whoever sets `OMP_WAIT_POLICY` keeps the environment as it is.
+fn again_with_settings() -> Option<ExitCode> {
     use std::os::unix::process::CommandExt;
-    const POLICY: &str = "OMP_WAIT_POLICY";
-    if std::env::var_os(POLICY).is_some() {
+    if std::env::var_os(SETTINGS[0].0).is_some() {
         return None;
     }
+    let missing = SETTINGS.into_iter().filter(|(name, _)| std::env::var_os(name).is_none());
     let program = std::env::current_exe().ok()?;
-    let failed = std::process::Command::new(program).args(std::env::args_os().skip(1)).env(POLICY, "PASSIVE").exec();
-    note(&format!("note: {POLICY} could not be set ({failed}): threads will spin"));
+    let failed = std::process::Command::new(program).args(std::env::args_os().skip(1)).envs(missing).exec();
+    note(&format!("note: the program could not start itself again ({failed}): threads will spin"));
     None
 }
 

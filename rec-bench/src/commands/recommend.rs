@@ -7,7 +7,7 @@ use clap::Args;
 use rec_core::eval::top_items;
 use rec_core::model::Users;
 use rec_data::csr::Csr;
-use rec_data::{problem, require};
+use rec_data::{Interactions, problem, require};
 
 use super::{say, say_json};
 use crate::runner::{Bench, learned_from};
@@ -19,7 +19,7 @@ pub(super) struct RecommendArgs {
     /// Raw id of a user that the model was trained with
     #[arg(long, value_name = "ID", required_unless_present = "history", conflicts_with = "history")]
     user: Option<String>,
-    /// Raw ids of items, oldest first, of a user who is new
+    /// Raw ids of items, oldest first, of a user who is new; for a model of ratings each with its rating: 1193:5,661:3
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     history: Vec<String>,
     /// How many items
@@ -37,12 +37,11 @@ pub(super) fn run(args: &RecommendArgs, bench: &Bench) -> Result<()> {
     require!(args.k > 0, Usage, "`-k` is 0: it must be at least 1");
     let (trainer, prepared, config) = bench.load(&args.run)?;
     let data = &prepared.interactions;
-    let item = |raw: &String| data.item_ids.number(raw).ok_or_else(|| problem!(Usage, "{} has no item `{raw}`", config.protocol.dataset));
-    let (user, history) = match &args.user {
+    let (user, histories) = match &args.user {
         Some(raw) => {
             let user = data.user_ids.number(raw).ok_or_else(|| problem!(Usage, "{} has no user `{raw}`", config.protocol.dataset))?;
             let train = learned_from(&config, &prepared);
-            (user, train.by_user().row(user as usize).to_vec())
+            (user, train.by_user().select(&[user]))
         }
         None => {
             require!(
@@ -51,11 +50,10 @@ pub(super) fn run(args: &RecommendArgs, bench: &Bench) -> Result<()> {
                 "`{}` scores users that it was trained with only: give `--user`, or train a model that scores histories, such as `ease` or `ials`",
                 config.name
             );
-            (Users::NEW, args.history.iter().map(item).collect::<Result<Vec<u32>>>()?)
+            (Users::NEW, history(&args.history, data, &config.protocol.dataset)?)
         }
     };
-    let masked = if args.with_seen { Vec::new() } else { history.clone() };
-    let histories = Csr::from_rows(data.num_items(), [history]);
+    let masked = if args.with_seen { Vec::new() } else { histories.row(0).to_vec() };
     let best = top_items(trainer.model(), &Users::new(&[user], &histories), &[masked], args.k)?.swap_remove(0);
     let title = |item: u32| data.item_features.get("title").map(|f| f.text(item as usize));
     if args.json {
@@ -67,4 +65,29 @@ pub(super) fn run(args: &RecommendArgs, bench: &Bench) -> Result<()> {
         say(&format!("{:>3}  {:>10.4}  {:<10}  {}\n", rank + 1, score, data.item_ids.raw(i), title(i).unwrap_or_default()))?;
     }
     Ok(())
+}
+
+/// A history as one row: items, or items with their ratings.
+fn history(entries: &[String], data: &Interactions, dataset: &str) -> Result<Csr> {
+    let (mut items, mut ratings) = (Vec::new(), Vec::new());
+    for entry in entries {
+        // An id may hold a colon itself.
+        let (raw, rating) = match entry.rsplit_once(':') {
+            Some((raw, rating)) if data.item_ids.number(entry).is_none() => (raw, Some(rating)),
+            _ => (entry.as_str(), None),
+        };
+        items.push(data.item_ids.number(raw).ok_or_else(|| problem!(Usage, "{dataset} has no item `{raw}`"))?);
+        if let Some(rating) = rating {
+            let value = rating.parse::<f32>().ok().filter(|r| r.is_finite());
+            ratings.push(value.ok_or_else(|| problem!(Usage, "`{entry}`: the rating `{rating}` is no number"))?);
+        }
+    }
+    require!(
+        ratings.is_empty() || ratings.len() == items.len(),
+        Usage,
+        "{} of the {} items of the history have a rating: give all of them one, such as `1193:5`, or none",
+        ratings.len(),
+        items.len()
+    );
+    Ok(Csr::from_coordinates(1, data.num_items(), &vec![0; items.len()], &items, &ratings))
 }

@@ -30,7 +30,7 @@ enum TableCommand {
     Run {
         /// A table's id, or a .toml file of your own
         table: String,
-        /// Only this row; may be given several times
+        /// Only this row, after those that it starts from; may be given several times
         #[arg(long = "row", value_name = "NAME")]
         rows: Vec<String>,
         /// How far down the queue: anchors, what must be shown, or everything

@@ -33,7 +33,7 @@ pub(super) struct TrainArgs {
     /// Takes protocol and selection from a table
     #[arg(long, value_name = "TABLE", conflicts_with_all = ["dataset", "file"])]
     table: Option<String>,
-    /// A config file (TOML: [model], [loop], [optimizer], [batch], [selection], [protocol])
+    /// A config file (TOML: seed, split, start, [model], [loop], [optimizer], [batch], [selection], [protocol])
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// One value over all others; may be given several times

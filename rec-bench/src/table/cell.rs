@@ -1,6 +1,6 @@
 //! Measured cells beside published ones.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use rec_core::eval::Metric;
@@ -77,6 +77,9 @@ pub struct Cell {
     pub deviation: Option<f64>,
     /// What the interval is over: `runs` or `users`.
     pub interval_over: Option<String>,
+    /// Of several runs on one split: the bootstrap's 95 % interval over users, each user being the mean over runs.
+    #[serde(default)]
+    pub users_interval: Option<Interval>,
     /// The runs' values.
     pub values: Vec<f64>,
     /// The model's seeds, run by run.
@@ -139,12 +142,14 @@ pub fn cells(root: &Path, table: &Table, registry: &Registry) -> Result<Vec<Cell
                 interval = Some(over_seeds(&values));
                 over = Some("runs".to_owned());
             } else if there && spec.metric.is_per_user() {
-                let (_, users) = read_per_user(&done.folders[0].join("per_user.parquet"), spec.metric)?;
-                if users.iter().any(|v| !v.is_nan()) {
-                    interval = Some(over_users(&users, DRAWS, 1));
-                    over = Some("users".to_owned());
-                }
+                interval = interval_over_users(&done.folders, spec.metric)?;
+                over = interval.is_some().then(|| "users".to_owned());
             }
+            let users_interval = if there && values.len() > 1 && table.protocol.split_seeds.len() == 1 && spec.metric.is_per_user() {
+                interval_over_users(&done.folders, spec.metric)?
+            } else {
+                None
+            };
             let measured = there.then(|| values.iter().sum::<f64>() / values.len() as f64);
             let last = done.results.last().filter(|_| there);
             cells.push(Cell {
@@ -160,6 +165,7 @@ pub fn cells(root: &Path, table: &Table, registry: &Registry) -> Result<Vec<Cell
                 interval,
                 deviation: (there && values.len() > 1).then(|| standard_deviation(&values)),
                 interval_over: over,
+                users_interval,
                 seeds: done.results.iter().map(|r| r.seed).collect(),
                 split_seeds: done.results.iter().map(|r| table.protocol.split_seeds.get(r.split).copied().unwrap_or(0)).collect(),
                 status: status(measured, spec.published, spec.tolerance, spec.metric, spec.disputed.is_some()),
@@ -175,6 +181,17 @@ pub fn cells(root: &Path, table: &Table, registry: &Registry) -> Result<Vec<Cell
         }
     }
     Ok(cells)
+}
+
+/// The bootstrap's interval over users of what they have in the mean over runs with the same users; `None` where no user counts.
+fn interval_over_users(runs: &[PathBuf], metric: Metric) -> Result<Option<Interval>> {
+    let mut sums: Vec<f64> = Vec::new();
+    for run in runs {
+        let (_, users) = read_per_user(&run.join("per_user.parquet"), metric)?;
+        sums.resize(users.len(), 0.0);
+        sums.iter_mut().zip(&users).for_each(|(sum, value)| *sum += value / runs.len() as f64);
+    }
+    Ok(sums.iter().any(|v| !v.is_nan()).then(|| over_users(&sums, DRAWS, 1)))
 }
 
 fn status(measured: Option<f64>, published: Option<f64>, tolerance: Option<f64>, metric: Metric, disputed: bool) -> Status {

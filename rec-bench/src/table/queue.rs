@@ -1,5 +1,5 @@
 //! A table's runs as a queue on disk: anchors first, then gate rows, then ledger rows; cheap before dear; each goes on where it was
-//! cut off.
+//! cut off. A row that starts from others comes after them.
 
 use std::path::{Path, PathBuf};
 
@@ -23,13 +23,30 @@ pub struct Finished {
     pub of: usize,
 }
 
-/// Where run number `run` of a row lies: the hash of its config is part of the name, so a changed config is another run.
+/// Where run number `run` of a row lies.
 fn place(root: &Path, table: &Table, row: &Row, config: &RunConfig, run: usize) -> Result<PathBuf> {
-    let slug: String = row.name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
-    // The data's hash is filled in when the data is opened: the name must not depend on whether it was.
-    let mut bare = config.clone();
-    bare.protocol.content_hash = String::new();
-    Ok(root.join(&table.id).join(format!("{}-{}-{}", slug.trim_matches('-'), run + 1, &bare.hash()?[..8])))
+    Ok(root.join(&table.id).join(row.folder_name(config, run)?))
+}
+
+/// The rows asked for and those that they start from, in the order in which they run.
+fn in_order(table: &Table, asked: impl Fn(&Row) -> bool) -> Vec<&Row> {
+    let mut rows: Vec<&Row> = Vec::new();
+    // From below: the rows that a row starts from stand above it.
+    for row in table.rows.iter().rev() {
+        if asked(row) || rows.iter().any(|other| other.start.contains(&row.name)) {
+            rows.push(row);
+        }
+    }
+    // A row is as urgent and as cheap as the last of those that it starts from, at most: so it comes after them.
+    let mut keys: Vec<(&Row, Priority, f64)> = Vec::new();
+    for &row in rows.iter().rev() {
+        let before = || keys.iter().filter(|(source, ..)| row.start.contains(&source.name));
+        let priority = before().map(|key| key.1).fold(row.priority, Ord::max);
+        let cost = before().filter(|key| key.1 == priority).map(|key| key.2).fold(row.cost, f64::max);
+        keys.push((row, priority, cost));
+    }
+    keys.sort_by(|a, b| a.1.cmp(&b.1).then(a.2.total_cmp(&b.2)));
+    keys.into_iter().map(|key| key.0).collect()
 }
 
 /// The finished runs of a row.
@@ -60,7 +77,8 @@ struct Job<'t> {
     origins: Origins,
 }
 
-/// Runs what is not finished yet. `rows` names the rows to run, all where it is empty; `most` is the least urgent priority that is run.
+/// Runs what is not finished yet. `rows` names the rows to run, all where it is empty; `most` is the least urgent priority that is run. Rows
+/// that these start from are run before them.
 ///
 /// # Errors
 /// the first failure that concerns more than one run (interrupt, I/O, data); a run that fails by itself is reported and passed over,
@@ -79,12 +97,11 @@ pub fn run(bench: &Bench, root: &Path, table: &Table, rows: &[String], most: Pri
         }
     }
     let mut jobs = Vec::new();
-    for row in table.rows.iter().filter(|r| rows.contains(&r.name) || (rows.is_empty() && r.priority <= most)) {
+    for row in in_order(table, |r| rows.contains(&r.name) || (rows.is_empty() && r.priority <= most)) {
         for (run, (config, origins)) in row.configs(table, bench.registry)?.into_iter().enumerate() {
             jobs.push(Job { row, run, config, origins });
         }
     }
-    jobs.sort_by(|a, b| a.row.priority.cmp(&b.row.priority).then(a.row.cost.total_cmp(&b.row.cost)));
     let dataset = open_data(&table.protocol, &bench.folders, None)?;
     let mut failed = Vec::new();
     for job in &jobs {
@@ -110,5 +127,44 @@ pub fn run(bench: &Bench, root: &Path, table: &Table, rows: &[String], most: Pri
     match failed.into_iter().next() {
         None => Ok(()),
         Some((label, error)) => Err(error.context(format!("{label} failed, the other runs of the table went on"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_runs_after_those_that_it_starts_from_and_brings_them_along() {
+        let row = |name: &str, priority: &str, cost: f64, start: &str| {
+            format!(
+                "[[row]]\nname = \"{name}\"\npriority = \"{priority}\"\ncost = {cost}\nstart = {start}\nseeds = [4, 5]\ntuned = \"\"\nmodel = {{ name = \"gmf\" }}\ncell = []\n"
+            )
+        };
+        let text = [
+            "id = \"t\"\ntitle = \"\"\nsource = \"\"\n[protocol]\ndataset = \"d\"\nmetrics = [\"hit@10\"]\nsplit = { kind = \"published\" }\n",
+            &row("slow", "ledger", 9.0, "[]"),
+            &row("dear", "gate", 8.0, "[]"),
+            &row("from both", "gate", 1.0, "[\"dear\", \"slow\"]"),
+            &row("from dear", "gate", 1.0, "[\"dear\"]"),
+            &row("cheap", "gate", 2.0, "[]"),
+            &row("first", "anchor", 7.0, "[]"),
+        ];
+        let table: Table = toml::from_str(&text.concat()).expect("a table");
+        let names = |rows: Vec<&Row>| rows.iter().map(|r| r.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(in_order(&table, |_| true)), ["first", "cheap", "dear", "from dear", "slow", "from both"]);
+        assert_eq!(names(in_order(&table, |r| r.name == "from dear")), ["dear", "from dear"]);
+        assert_eq!(names(in_order(&table, |r| r.priority <= Priority::Gate)), ["first", "cheap", "dear", "from dear", "slow", "from both"]);
+
+        let registry = Registry::of_workspace();
+        let configs = |row: usize| table.rows[row].configs(&table, &registry).expect("fine configs");
+        let root = Path::new("runs");
+        for run in 0..2 {
+            let sources = [1, 0].map(|row| place(root, &table, &table.rows[row], &configs(row)[run].0, run).expect("hashes"));
+            let ours = &configs(2)[run].0;
+            let beside = place(root, &table, &table.rows[2], ours, run).expect("hashes");
+            let named: Vec<_> = ours.start.iter().map(|name| beside.with_file_name(name)).collect();
+            assert_eq!(named, sources);
+        }
     }
 }

@@ -22,7 +22,10 @@ fn rows(cells: &[Cell]) -> Vec<[String; 7]> {
             last = &c.model;
             let interval = match (&c.interval, c.interval_over.as_deref()) {
                 (Some(i), Some("users")) => format!("{:.4} – {:.4} (users)", i.low, i.high),
-                (Some(i), _) => format!("{:.4} – {:.4}", i.low, i.high),
+                (Some(i), _) => match &c.users_interval {
+                    Some(users) => format!("{:.4} – {:.4}; users {:.4} – {:.4}", i.low, i.high, users.low, users.high),
+                    None => format!("{:.4} – {:.4}", i.low, i.high),
+                },
                 (None, _) => "–".into(),
             };
             let peek = if c.selection == "test" { " (epoch picked on test)" } else { "" };

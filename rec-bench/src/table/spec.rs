@@ -59,6 +59,9 @@ pub struct Row {
     /// What picks the epoch, where it is not the table's.
     #[serde(default)]
     pub selection: Option<Selection>,
+    /// Rows above this one, whose runs its own start from: run i from the i-th of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub start: Vec<String>,
     /// How its hyper-parameters were found.
     pub tuned: String,
     /// Seeds of a model that draws; where the protocol has several split seeds, run i uses the i-th of both.
@@ -111,13 +114,18 @@ pub struct CellSpec {
     pub disputed: Option<String>,
 }
 
-const SHIPPED: [(&str, &str); 6] = [
+const SHIPPED: [(&str, &str); 11] = [
     ("quickstart", include_str!("../../tables/quickstart.toml")),
     ("ml-100k-cornac", include_str!("../../tables/ml-100k-cornac.toml")),
     ("ml-100k-msrec", include_str!("../../tables/ml-100k-msrec.toml")),
     ("ml-1m-recbole-gnn", include_str!("../../tables/ml-1m-recbole-gnn.toml")),
     ("ml-1m-ncf", include_str!("../../tables/ml-1m-ncf.toml")),
     ("ml-1m-sasrec", include_str!("../../tables/ml-1m-sasrec.toml")),
+    ("ml-1m-autorec", include_str!("../../tables/ml-1m-autorec.toml")),
+    ("ml-1m-nce-plrec", include_str!("../../tables/ml-1m-nce-plrec.toml")),
+    ("ml-1m-folded-in", include_str!("../../tables/ml-1m-folded-in.toml")),
+    ("ml-10m-autorec", include_str!("../../tables/ml-10m-autorec.toml")),
+    ("ml-20m-vae", include_str!("../../tables/ml-20m-vae.toml")),
 ];
 
 /// The tables of this workspace.
@@ -169,6 +177,7 @@ fn parse(text: &str, name: &str) -> Result<Table> {
                 "{place}: a published value needs a `tolerance` above 0"
             );
         }
+        row.sources(&table)?;
         let again = table.rows.iter().filter(|r| r.name == row.name).count();
         require!(again == 1, Usage, "{name}: {again} rows are called `{}`", row.name);
     }
@@ -189,6 +198,30 @@ impl Table {
 }
 
 impl Row {
+    /// The rows whose runs this one's start from. They stand above it, so no row starts from itself.
+    ///
+    /// # Errors
+    /// a usage problem where there is no such row above it.
+    pub fn sources<'t>(&self, table: &'t Table) -> Result<Vec<&'t Row>> {
+        let above = || table.rows.iter().take_while(|r| r.name != self.name);
+        let one = |name: &String| {
+            above().find(|r| &r.name == name).ok_or_else(|| {
+                let near = did_you_mean(name, above().map(|r| r.name.as_str()));
+                problem!(Usage, "{}: `{}` starts from `{name}`, and no row above it is called so{near}", table.id, self.name)
+            })
+        };
+        self.start.iter().map(one).collect()
+    }
+
+    /// The name of the folder of run number `run`: the hash of its config is part of it, so a changed config is another run.
+    pub(super) fn folder_name(&self, config: &RunConfig, run: usize) -> Result<String> {
+        let slug: String = self.name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+        // The data's hash is filled in when the data is opened: the name must not depend on whether it was.
+        let mut bare = config.clone();
+        bare.protocol.content_hash = String::new();
+        Ok(format!("{}-{}-{}", slug.trim_matches('-'), run + 1, &bare.hash()?[..8]))
+    }
+
     /// The configs of its runs, in order.
     ///
     /// # Errors
@@ -204,12 +237,33 @@ impl Row {
             self.name,
             self.seeds.len()
         );
-        (0..runs)
-            .map(|run| {
+        let mut starts = vec![Vec::new(); runs];
+        for source in self.sources(table)? {
+            let configs = source.configs(table, registry)?;
+            require!(
+                configs.len() == runs,
+                Usage,
+                "{}: `{}` has {runs} runs and starts from `{}`, which has {}: give both the same number of seeds",
+                table.id,
+                self.name,
+                source.name,
+                configs.len()
+            );
+            for (run, (config, _)) in configs.iter().enumerate() {
+                starts[run].push(toml::Value::String(source.folder_name(config, run)?));
+            }
+        }
+        starts
+            .into_iter()
+            .enumerate()
+            .map(|(run, start)| {
                 let seed = self.seeds.get(run).or(self.seeds.first()).copied().unwrap_or(1);
                 let mut layer = toml::Table::new();
                 layer.insert("seed".into(), toml::Value::Integer(seed as i64));
                 layer.insert("split".into(), toml::Value::Integer((run % splits) as i64));
+                if !start.is_empty() {
+                    layer.insert("start".into(), toml::Value::Array(start));
+                }
                 for (key, section) in
                     [("model", &self.model), ("loop", &self.looping), ("optimizer", &self.optimizer), ("batch", &self.batch)]
                 {

@@ -1,6 +1,6 @@
 //! Small data sets, training, scores as plain matrices, and f64 arithmetic.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rec_core::events::Events;
@@ -120,8 +120,10 @@ pub fn fitted<M: Fit>(config: &M::Config, data: &TrainView, seed: u64, epochs: u
     model
 }
 
-/// Runs one epoch of a trainer.
+/// Runs one epoch of a trainer, no two at a time: libtorch has one generator, which each step seeds and dropout draws from.
 pub fn run_epoch(trainer: &mut dyn Trainer, epoch: u64) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let pause = Pause { interrupt: Interrupt::default(), after: Duration::MAX };
     let end = trainer.epoch(epoch, 0, &pause, &mut Events::silent()).expect("converges");
     assert!(matches!(end, EpochEnd::Done { .. }));

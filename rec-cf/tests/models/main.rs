@@ -4,6 +4,7 @@
 mod data;
 mod item_item;
 mod neighbours;
+mod neural;
 mod pairwise;
 mod ratings;
 mod state;

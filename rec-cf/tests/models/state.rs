@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use rec_cf::bpr::BprConfig;
 use rec_cf::bpr_sgd::BprSgdConfig;
+use rec_cf::gmf::GmfConfig;
 use rec_cf::ials::{IalsConfig, Solver};
 use rec_cf::knn::{ItemKnnConfig, UserKnnConfig};
 use rec_cf::logistic_mf::LogisticMfConfig;
-use rec_cf::{BiasedMf, Bpr, BprSgd, Ease, Ials, ItemKnn, LogisticMf, Popularity, SvdPp, UserKnn};
-use rec_core::Fit;
+use rec_cf::mlp::MlpConfig;
+use rec_cf::neumf::NeuMfConfig;
+use rec_cf::{BiasedMf, Bpr, BprSgd, Ease, Gmf, Ials, ItemKnn, LogisticMf, Mlp, NeuMf, Popularity, SvdPp, UserKnn};
 use rec_core::rec_data::Kind;
 use rec_core::rec_data::batch::BatchOptions;
 use rec_core::rec_data::view::TrainView;
 use rec_core::state::{StateReader, StateWriter};
 use rec_core::tch::Device;
 use rec_core::train::{FitTrainer, GradientConfig, GradientTrainer, Trainer};
+use rec_core::{Fit, Model};
 
 use crate::data::{Matrix, predictions, rated, run_epoch, scores, view};
 
@@ -26,8 +29,13 @@ fn fit<M: Fit>(config: &M::Config, data: &Arc<TrainView>) -> Box<dyn Trainer> {
     Box::new(FitTrainer::<M>::new(config, data, SEED).expect("the data has what the model needs"))
 }
 
+fn gradient<M: Model>(config: &M::Config, data: &Arc<TrainView>) -> Box<dyn Trainer> {
+    let how = GradientConfig { batch: BatchOptions { batch_size: 40, ..BatchOptions::default() }, ..GradientConfig::default() };
+    Box::new(GradientTrainer::<M>::new(config, &how, data, Device::Cpu, SEED).expect("made"))
+}
+
 /// Every model of this crate, with a trainer.
-const MODELS: [(&str, Make); 11] = [
+const MODELS: [(&str, Make); 14] = [
     ("popularity", |data| fit::<Popularity>(&Default::default(), data)),
     ("item-knn", |data| fit::<ItemKnn>(&ItemKnnConfig { neighbours: 5, ..ItemKnnConfig::default() }, data)),
     ("user-knn", |data| fit::<UserKnn>(&UserKnnConfig { neighbours: 5, ..UserKnnConfig::default() }, data)),
@@ -41,11 +49,10 @@ const MODELS: [(&str, Make); 11] = [
     ("svd-pp", |data| fit::<SvdPp>(&Default::default(), data)),
     ("bpr-sgd", |data| fit::<BprSgd>(&BprSgdConfig { learning_rate: 0.05, ..BprSgdConfig::default() }, data)),
     ("logistic-mf", |data| fit::<LogisticMf>(&LogisticMfConfig { embedding_size: 17, ..LogisticMfConfig::default() }, data)),
-    ("bpr", |data| {
-        let config = BprConfig { embedding_size: 7, l2: 0.01, ..BprConfig::default() };
-        let how = GradientConfig { batch: BatchOptions { batch_size: 40, ..BatchOptions::default() }, ..GradientConfig::default() };
-        Box::new(GradientTrainer::<Bpr>::new(&config, &how, data, Device::Cpu, SEED).expect("made"))
-    }),
+    ("bpr", |data| gradient::<Bpr>(&BprConfig { embedding_size: 7, l2: 0.01, ..BprConfig::default() }, data)),
+    ("gmf", |data| gradient::<Gmf>(&GmfConfig { embedding_size: 7, init_std: 0.5, ..GmfConfig::default() }, data)),
+    ("mlp", |data| gradient::<Mlp>(&MlpConfig { hidden_sizes: vec![17, 5], dropout: 0.3, init_std: 0.5, ..MlpConfig::default() }, data)),
+    ("neumf", |data| gradient::<NeuMf>(&NeuMfConfig { dropout: 0.3, init_std: 0.5, l2: 0.01, ..NeuMfConfig::default() }, data)),
 ];
 
 /// All that the model answers. From f32 to f64 nothing is lost, so equal answers are equal bits.

@@ -91,6 +91,9 @@ struct Progress {
     best: Option<u64>,
     bad: u64,
     done: bool,
+    /// Of this epoch so far; it may be cut by checkpoints.
+    #[serde(default)]
+    epoch_seconds: f64,
     train_seconds: f64,
     eval_seconds: f64,
 }
@@ -129,12 +132,14 @@ pub fn train(
         let pause = Pause { interrupt: interrupt.clone(), after: every.saturating_sub(saved.elapsed()).max(Duration::from_millis(1)) };
         let clock = Clock::new();
         let end = trainer.epoch(progress.epoch, progress.step, &pause, events)?;
-        progress.train_seconds += clock.seconds();
+        let seconds = clock.seconds();
+        progress.train_seconds += seconds;
+        progress.epoch_seconds += seconds;
         match end {
             EpochEnd::Paused { next } => progress.step = next,
             EpochEnd::Done { loss, rows } => {
-                events.send(&Event::EpochEnd { epoch: progress.epoch, loss, rows, seconds: clock.seconds() })?;
-                (progress.epoch, progress.step) = (progress.epoch + 1, 0);
+                events.send(&Event::EpochEnd { epoch: progress.epoch, loss, rows, seconds: progress.epoch_seconds })?;
+                (progress.epoch, progress.step, progress.epoch_seconds) = (progress.epoch + 1, 0, 0.0);
                 if let Some(judge) = judge
                     && (progress.epoch.is_multiple_of(config.eval_every) || progress.epoch == epochs)
                 {
