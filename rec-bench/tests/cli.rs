@@ -270,6 +270,37 @@ fn items_are_recommended_to_a_known_user_and_to_a_history() {
 }
 
 #[test]
+fn every_autoencoder_recommends_from_a_history() {
+    let place = Place::with_clicks();
+    let history = "i0,i1,i2,i3";
+    for (model, settings) in [
+        ("autoencoder", &["--set", "model.hidden_sizes=[8]"][..]),
+        ("denoising-autoencoder", &["--set", "model.hidden_sizes=[8]"]),
+        ("cdae", &["--set", "model.embedding_size=8"]),
+        ("mult-dae", &["--set", "model.hidden_sizes=[8]"]),
+        ("mult-vae", &["--set", "model.hidden_sizes=[8]", "--set", "model.latent_size=4"]),
+    ] {
+        place.trained(model, model, &[settings, &["--set", "loop.epochs=2"]].concat());
+        let best = items(&place.json(&["recommend", model, "--history", history, "--json"]));
+        assert!(best.len() == 10 && history.split(',').all(|seen| !best.contains(&seen.to_owned())), "{model}: {best:?}");
+        assert_eq!(best, items(&place.json(&["recommend", model, "--history", history, "--json"])), "{model}");
+    }
+    let row = |at: usize| format!("u{},i{},{}\n", at % 30, (at * 7 + at / 30) % 20, 1 + (at * at) % 5);
+    place.write("rated.csv", format!("user,item,rating\n{}", (0..300).map(row).collect::<String>()).as_bytes());
+    for model in ["i-autorec", "u-autorec"] {
+        let words = ["train", "--file", "rated.csv", "--columns", "user,item,rating", "--model", model, "--out", model];
+        let settings = ["--set", "model.hidden_sizes=[6]", "--set", "loop.epochs=2", "--set", "loop.metric=rmse"];
+        place.done(&[&words[..], &settings, &["--set", "protocol.metrics=[\"rmse\"]"]].concat());
+        let best = items(&place.json(&["recommend", model, "--history", "i0:5,i1:4,i2:1", "--json"]));
+        assert!(best.len() == 10 && ["i0", "i1", "i2"].iter().all(|seen| !best.contains(&(*seen).to_owned())), "{model}: {best:?}");
+        place.run(&["recommend", model, "--history", "i0,i1"]).refuses(2, &["learns from ratings", "`1193:5,661:3`"]);
+        place.run(&["recommend", model, "--history", "i0:5,i1"]).refuses(2, &["1 of the 2 items", "have a rating"]);
+        place.run(&["recommend", model, "--history", "i0:many"]).refuses(2, &["`i0:many`: the rating `many` is no number"]);
+        place.done(&["recommend", model, "--user", "u3"]);
+    }
+}
+
+#[test]
 fn two_runs_compare_user_by_user_under_one_protocol_only() {
     let place = Place::with_clicks();
     place.trained("ease", "ease", &[]);

@@ -9,11 +9,9 @@ use std::time::{Duration, Instant};
 use support::{Draws, Place, assert_no_result, assert_nothing_half_written, assert_same_run, assert_same_users, state, train};
 
 /// Some seconds of training: every epoch is measured, none is the last for want of progress.
-const LONG: [&str; 11] = [
+const LONG: [&str; 9] = [
     "--threads",
     "1",
-    "--set",
-    "model.embedding_size=16",
     "--set",
     "loop.patience=100000",
     "--set",
@@ -113,18 +111,29 @@ fn wait(until: impl Fn() -> bool) {
 
 #[test]
 fn a_training_killed_at_20_random_moments_ends_as_one_left_alone() {
-    killed_and_resumed("bpr", 200, &["batch.batch_size=256"], 20);
+    killed_and_resumed("bpr", 200, &["model.embedding_size=16", "batch.batch_size=256"], 20);
 }
 
 #[test]
 fn a_training_by_single_updates_killed_at_6_random_moments_ends_as_one_left_alone() {
-    killed_and_resumed("bpr-sgd", 200, &["model.learning_rate=0.02"], 6);
+    killed_and_resumed("bpr-sgd", 200, &["model.embedding_size=16", "model.learning_rate=0.02"], 6);
+}
+
+#[test]
+fn a_weight_that_grows_by_the_step_and_noise_go_on_where_they_were() {
+    let model = ["model.hidden_sizes=[16]", "model.latent_size=8", "model.anneal_steps=400"];
+    killed_and_resumed("mult-vae", 200, &[&model[..], &["batch.batch_size=64"]].concat(), 6);
+}
+
+#[test]
+fn corrupted_rows_with_sampled_outputs_go_on_where_they_were() {
+    killed_and_resumed("cdae", 200, &["model.embedding_size=8", "batch.batch_size=64", "batch.num_negatives=3"], 6);
 }
 
 #[test]
 fn ctrl_c_leaves_a_checkpoint_within_an_epoch_and_the_same_command_goes_on() {
     let place = Place::with_clicks();
-    let settings = settings("loop.epochs=40", &["batch.batch_size=32"]);
+    let settings = settings("loop.epochs=40", &["model.embedding_size=16", "batch.batch_size=32"]);
     place.trained("bpr", "alone", &settings);
     let mut steps = Vec::new();
     for (stop, name) in ["INT", "TERM", "INT"].into_iter().enumerate() {
@@ -172,7 +181,7 @@ fn checkpoints_within_an_epoch_change_no_number() {
 #[test]
 fn checkpoints_due_at_once_still_let_the_training_go_on() {
     let place = Place::with_clicks();
-    let settings = settings("loop.epochs=1", &["batch.batch_size=1024", "loop.checkpoint_seconds=1e-9"]);
+    let settings = settings("loop.epochs=1", &["model.embedding_size=16", "batch.batch_size=1024", "loop.checkpoint_seconds=1e-9"]);
     place.trained("bpr", "run", &settings);
 }
 
