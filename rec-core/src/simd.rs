@@ -33,6 +33,27 @@ pub fn lane_dot(a: &[f32], b: &[f32]) -> f32 {
             sums[lane] += x[lane] * y[lane];
         }
     }
+    fold(sums) + rest
+}
+
+/// Σ a·b in 32 lanes by fused multiply-adds: faster than [`lane_dot`] on long vectors, in an order that is always the same too.
+#[inline(always)]
+pub fn fused_dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 32;
+    let mut sums = [0f32; LANES];
+    let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = a_lanes.remainder().iter().zip(b_lanes.remainder()).fold(0f32, |sum, (x, y)| x.mul_add(*y, sum));
+    for (x, y) in a_lanes.zip(b_lanes) {
+        for lane in 0..LANES {
+            sums[lane] = x[lane].mul_add(y[lane], sums[lane]);
+        }
+    }
+    fold(sums) + rest
+}
+
+/// The sum of the lanes, halves added to each other.
+#[inline(always)]
+fn fold<const LANES: usize>(mut sums: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
@@ -40,7 +61,7 @@ pub fn lane_dot(a: &[f32], b: &[f32]) -> f32 {
         }
         width /= 2;
     }
-    sums[0] + rest
+    sums[0]
 }
 
 /// Asks the processor to bring `values` near: for rows that a loop will come to soon, in an order that it cannot guess.

@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::Pattern;
-use crate::simd::{prefetch, vectorised};
+use crate::simd::{fused_dot, prefetch, vectorised};
 
 /// Numbers of a row that are summed in registers at once.
 const PANEL: usize = 64;
@@ -107,28 +107,6 @@ fn split_by_rows<'a>(starts: &[usize], mut out: &'a mut [f32]) -> Vec<(usize, &'
             (first, here)
         })
         .collect()
-}
-
-/// Σ a·b in 32 lanes by fused multiply-adds, folded in a fixed order.
-#[inline(always)]
-fn fused_dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 32;
-    let mut sums = [0f32; LANES];
-    let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest = a_lanes.remainder().iter().zip(b_lanes.remainder()).fold(0f32, |sum, (x, y)| x.mul_add(*y, sum));
-    for (x, y) in a_lanes.zip(b_lanes) {
-        for lane in 0..LANES {
-            sums[lane] = x[lane].mul_add(y[lane], sums[lane]);
-        }
-    }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            sums[lane] += sums[lane + width];
-        }
-        width /= 2;
-    }
-    sums[0] + rest
 }
 
 /// `out[entry] = dense[r, c]`.
