@@ -4,7 +4,7 @@
 //! the cache of an earlier parse → [`filter`] → [`split`] → [`view`]s, which a model and the evaluator see → [`batch`]es.
 
 pub mod batch;
-pub mod cache;
+pub mod candidates;
 pub mod catalogue;
 pub mod column;
 pub mod csr;

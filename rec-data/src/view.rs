@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Result;
 
+use crate::candidates::CandidateLists;
 use crate::csr::Csr;
-use crate::dataset::CandidateLists;
 use crate::features::Features;
 use crate::interactions::Interactions;
 use crate::rng::{Rng, Stream};

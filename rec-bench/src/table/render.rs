@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use comfy_table::{CellAlignment, ContentArrangement, presets};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, TableStyle};
 use rec_data::fail;
 
 use super::cell::Cell;
@@ -58,7 +58,10 @@ fn heading(table: &Table, cells: &[Cell]) -> String {
 /// For a terminal.
 pub fn text(table: &Table, cells: &[Cell]) -> String {
     let mut grid = comfy_table::Table::new();
-    grid.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_header(HEADER);
+    let line = LineStyle::none().fill('─').junction('─');
+    grid.load_style(TableStyle::new().header_separator(line).bottom_border(line))
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(HEADER);
     rows(cells).into_iter().for_each(|row| {
         grid.add_row(row);
     });

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::adjacency::Top;
 use super::text::{Parsed, Text, excerpt};
-use crate::dataset::CandidateLists;
+use crate::candidates::CandidateLists;
 use crate::{Interactions, Part, fail, require};
 
 /// Reads the three files; rows of `train` come first.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use memchr::{memchr, memchr2};
 
-use crate::dataset::CandidateLists;
+use crate::candidates::CandidateLists;
 use crate::{Interactions, fail, problem, require};
 
 /// What a reader makes of its files.

@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
+use super::opened::Dataset;
+use crate::candidates::CandidateLists;
 use crate::catalogue::Format;
-use crate::dataset::{CandidateLists, Dataset};
 use crate::features::{Feature, Features};
 use crate::fetch::archive::persist;
 use crate::folders::Folders;
