@@ -285,3 +285,19 @@ impl Row {
         self.selection.as_ref().unwrap_or(&table.selection)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_every_shipped_table_is_a_run_that_can_start() {
+        let registry = Registry::of_workspace();
+        for table in shipped().expect("tables") {
+            for row in &table.rows {
+                let configs = row.configs(&table, &registry).unwrap_or_else(|e| panic!("{}, {}: {e:#}", table.id, row.name));
+                assert!(!configs.is_empty(), "{}, {}", table.id, row.name);
+            }
+        }
+    }
+}
