@@ -48,7 +48,9 @@ fn heading(table: &Table, cells: &[Cell]) -> String {
     let over = if splits > 1 {
         format!("mean of {splits} splits")
     } else if runs > 1 {
-        format!("mean of {runs} seeds where a model draws")
+        let fewest = cells.iter().map(|c| c.values.len()).filter(|&n| n > 1).min().unwrap_or(runs);
+        let seeds = if fewest < runs { format!("{fewest} to {runs}") } else { runs.to_string() };
+        format!("mean of {seeds} seeds where a model draws")
     } else {
         "one run a row".into()
     };
