@@ -288,9 +288,10 @@ struct Scratch {
     wide: Vec<f32>,
 }
 
+/// max(x, 0); NaN stays NaN, so that the evaluator sees it.
 #[inline(always)]
 fn relu(x: f32) -> f32 {
-    x.max(0.0)
+    if x < 0.0 { 0.0 } else { x }
 }
 
 /// `out` = f(rows·Wᵀ + b), `[n, size]`; the product itself is as wide as its panels.
