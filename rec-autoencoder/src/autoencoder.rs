@@ -1,21 +1,17 @@
 //! Autoencoders and denoising autoencoders as top-N recommenders. Vincent et al., JMLR 11 (2010).
 
-use std::sync::Arc;
-
 use anyhow::Result;
-use rec_core::loss::{Loss, LossConfig, LossInput};
+use rec_core::loss::LossConfig;
 use rec_core::model::{Model, ModelConfig, Score, Users, Vectors};
 use rec_core::scores::Scores;
-use rec_core::sparse::Pattern;
 use rec_core::{Init, Params};
 use rec_data::batch::UserRowsBatch;
-use rec_data::csr::Csr;
 use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::layers::{Linear, SparseLayer, numbers, square_sum};
-use crate::{Activation, check_l2, check_rate, check_sizes, history, noise::Noise};
+use crate::network::{Network, Objective};
+use crate::{Activation, check_l2, check_rate, check_sizes, noise::Noise};
 
 /// Hyper-parameters of an autoencoder. Defaults are those of NCE-PLRec's `AutoRec` on MovieLens-1M, where they are known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +62,13 @@ fn bce() -> LossConfig {
     LossConfig::WeightedBce { positive_weight: 1.0 }
 }
 
+impl AutoencoderConfig {
+    fn network(&self, data: &TrainView, params: &mut Params) -> Result<Network> {
+        let objective = Objective { activation: self.activation, loss: self.loss, l2: self.l2 };
+        Network::new(&self.hidden_sizes, objective, Init::Zeros, data, params)
+    }
+}
+
 impl ModelConfig for AutoencoderConfig {
     fn check(&self) -> Result<()> {
         check_sizes("hidden_sizes", &self.hidden_sizes)?;
@@ -80,70 +83,6 @@ impl ModelConfig for DenoisingAutoencoderConfig {
         check_l2(self.l2)?;
         check_rate("corruption", self.corruption)?;
         self.loss.check()
-    }
-}
-
-/// h₁ = g(W₁x + b₁), hₗ = g(Wₗhₗ₋₁ + bₗ), r = Vh + c, where x is the user's row of ones and the loss compares r with it.
-struct Network {
-    first: SparseLayer,
-    hidden: Vec<Linear>,
-    output: Linear,
-    activation: Activation,
-    loss: LossConfig,
-    l2: f64,
-}
-
-impl Network {
-    fn new(config: &AutoencoderConfig, data: &TrainView, params: &mut Params) -> Result<Self> {
-        let items = data.num_items();
-        let sizes = &config.hidden_sizes;
-        let first = SparseLayer::new(params, "input", items, sizes[0], Init::XavierUniform, Init::Zeros)?;
-        let hidden = sizes.windows(2).enumerate();
-        let hidden =
-            hidden.map(|(at, pair)| Linear::new(params, &format!("hidden{}", at + 1), pair[0], pair[1], Init::XavierUniform, Init::Zeros));
-        let hidden = hidden.collect::<Result<Vec<_>>>()?;
-        let last = sizes[sizes.len() - 1];
-        let output = Linear::new(params, "output", last, items, Init::XavierUniform, Init::Zeros)?;
-        Ok(Self { first, hidden, output, activation: config.activation, loss: config.loss, l2: config.l2 })
-    }
-
-    /// The hidden layers after the first one's sums.
-    fn rest(&self, sums: &Tensor) -> Result<Tensor> {
-        let mut hidden = self.activation.apply(sums)?;
-        for layer in &self.hidden {
-            hidden = self.activation.apply(&layer.forward(&hidden)?)?;
-        }
-        Ok(hidden)
-    }
-
-    fn loss(&self, rows: &Csr, noise: Option<&Tensor>) -> Result<Tensor> {
-        let entries = Arc::new(Pattern::of(rows));
-        let encoded = self.first.forward(rows, noise)?;
-        let scores = self.output.forward(&self.rest(&encoded.sums)?)?;
-        let loss = self.loss.loss(&LossInput::Rows { scores: &scores, entries: &entries, values: None })?;
-        if self.l2 == 0.0 {
-            return Ok(loss);
-        }
-        let mut squares = square_sum(&encoded.taken)? + square_sum(&self.output.weights)?;
-        for layer in &self.hidden {
-            squares += square_sum(&layer.weights)?;
-        }
-        Ok(loss + squares * (0.5 * self.l2))
-    }
-
-    fn num_items(&self) -> usize {
-        self.output.bias.numel()
-    }
-
-    fn score(&self, users: &Users) -> Result<Scores<'static>> {
-        let rows = history::rows(users, self.num_items());
-        let hidden = self.rest(&self.first.forward(&rows, None)?.sums)?;
-        Ok(Scores::Factors(self.output.factors(&hidden)?))
-    }
-
-    fn item_vectors(&self) -> Option<Vectors<'_>> {
-        let dim = self.output.weights.size()[1] as usize;
-        Some(Vectors { dim, values: numbers(&self.output.weights).ok()?.into() })
     }
 }
 
@@ -162,7 +101,7 @@ impl Model for Autoencoder {
     type Batch = UserRowsBatch;
 
     fn new(config: &AutoencoderConfig, data: &TrainView, params: &mut Params) -> Result<Self> {
-        Ok(Self(Network::new(config, data, params)?))
+        Ok(Self(config.network(data, params)?))
     }
 
     fn loss(&self, batch: &UserRowsBatch) -> Result<Tensor> {
@@ -176,12 +115,12 @@ impl Model for DenoisingAutoencoder {
 
     fn new(config: &DenoisingAutoencoderConfig, data: &TrainView, params: &mut Params) -> Result<Self> {
         let DenoisingAutoencoderConfig { hidden_sizes, activation, loss, l2, noise, corruption } = config.clone();
-        let network = Network::new(&AutoencoderConfig { hidden_sizes, activation, loss, l2 }, data, params)?;
+        let network = AutoencoderConfig { hidden_sizes, activation, loss, l2 }.network(data, params)?;
         Ok(Self { network, noise, corruption })
     }
 
     fn loss(&self, batch: &UserRowsBatch) -> Result<Tensor> {
-        let noise = self.noise.factors(self.corruption, batch.rows.len(), self.network.first.device())?;
+        let noise = self.noise.factors(self.corruption, batch.rows.len(), self.network.device())?;
         self.network.loss(&batch.rows, noise.as_ref())
     }
 }
@@ -192,7 +131,7 @@ impl Score for Autoencoder {
     }
 
     fn score<'a>(&'a self, users: &Users<'a>) -> Result<Scores<'a>> {
-        self.0.score(users)
+        self.0.score(users, None)
     }
 
     fn item_vectors(&self) -> Option<Vectors<'_>> {
@@ -210,7 +149,7 @@ impl Score for DenoisingAutoencoder {
     }
 
     fn score<'a>(&'a self, users: &Users<'a>) -> Result<Scores<'a>> {
-        self.network.score(users)
+        self.network.score(users, None)
     }
 
     fn item_vectors(&self) -> Option<Vectors<'_>> {

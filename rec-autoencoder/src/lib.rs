@@ -11,6 +11,7 @@ mod history;
 mod layers;
 pub mod mult_dae;
 pub mod mult_vae;
+mod network;
 pub mod noise;
 
 pub use activation::Activation;
