@@ -4,6 +4,7 @@ use anyhow::Result;
 use rec_core::loss::LossConfig;
 use rec_core::model::{Model, ModelConfig, Score, Users};
 use rec_core::scores::{Factors, Scores};
+use rec_core::sparse::products;
 use rec_core::{Init, Params, Table};
 use rec_data::batch::PairwiseBatch;
 use rec_data::require;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::check_embedding_size;
-use crate::item_blocks::{item_blocks, ranked_loss};
+use crate::pairs::{Pairs, Rows};
 use crate::tower::{check_init_std, lecun, values};
 
 /// Hyper-parameters. Defaults are the authors'.
@@ -69,16 +70,11 @@ impl Model for Gmf {
     }
 
     fn loss(&self, batch: &PairwiseBatch) -> Result<Tensor> {
-        let (users, items) = (self.users.rows(&batch.users)?, self.items.rows(&item_blocks(batch))?);
-        let scores = self.bias.f_addmv(&products(&users, &items)?, &self.prediction)?;
-        ranked_loss(&self.config.loss, &scores, batch, self.config.l2, &[&users, &items], &[&self.prediction])
+        let pairs = Pairs::of(batch, self.num_items());
+        let (users, items) = (self.users.rows(&batch.users)?, self.items.rows(&pairs.items)?);
+        let scores = products(&pairs.pattern, &users.f_mul(&self.prediction)?, &items)?.f_add(&self.bias)?;
+        pairs.loss(&self.config.loss, &scores, self.config.l2, Rows { users: &[&users], items: &[&items] }, &[&self.prediction])
     }
-}
-
-/// p_u ⊙ q_i of rows of users `[B, k]` and blocks of rows of items `[(1 + N)·B, k]`: `[(1 + N)·B, k]`.
-pub(crate) fn products(users: &Tensor, items: &Tensor) -> Result<Tensor> {
-    let (size, k) = users.size2()?;
-    Ok((items.f_view([-1, size, k])? * users).f_view([-1, k])?)
 }
 
 impl Score for Gmf {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::check_embedding_size;
-use crate::item_blocks::{item_blocks, ranked_loss};
+use crate::pairs::{Pairs, Rows};
 use crate::tower::{Product, Scorer, Shape, Tower, lecun};
 
 /// Hyper-parameters. Defaults are the authors'.
@@ -81,10 +81,11 @@ impl Model for Mlp {
     }
 
     fn loss(&self, batch: &PairwiseBatch) -> Result<Tensor> {
-        let (users, items) = (self.tower.users.rows(&batch.users)?, self.tower.items.rows(&item_blocks(batch))?);
-        let scores = self.bias.f_addmv(&self.tower.forward(&users, &items)?, &self.prediction)?;
+        let pairs = Pairs::of(batch, self.num_items());
+        let (users, items) = (self.tower.users.rows(&batch.users)?, self.tower.items.rows(&pairs.items)?);
+        let scores = self.bias.f_addmv(&self.tower.forward(&users, &items, &pairs.pattern)?, &self.prediction)?;
         let weights = [self.tower.weights(), vec![&self.prediction]].concat();
-        ranked_loss(&self.config.loss, &scores, batch, self.config.l2, &[&users, &items], &weights)
+        pairs.loss(&self.config.loss, &scores, self.config.l2, Rows { users: &[&users], items: &[&items] }, &weights)
     }
 }
 

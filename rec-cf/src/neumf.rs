@@ -5,6 +5,7 @@ use anyhow::Result;
 use rec_core::loss::LossConfig;
 use rec_core::model::{Model, ModelConfig, Score, Users};
 use rec_core::scores::Scores;
+use rec_core::sparse::products;
 use rec_core::state::StateReader;
 use rec_core::{Init, Params, Table};
 use rec_data::batch::PairwiseBatch;
@@ -14,8 +15,7 @@ use rec_data::{fail, require};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::gmf::products;
-use crate::item_blocks::{item_blocks, ranked_loss};
+use crate::pairs::{Pairs, Rows};
 use crate::tower::{Product, Scorer, Shape, Tower, lecun, values};
 use crate::{check_embedding_size, check_size};
 
@@ -136,14 +136,14 @@ impl Model for NeuMf {
     }
 
     fn loss(&self, batch: &PairwiseBatch) -> Result<Tensor> {
-        let items = item_blocks(batch);
-        let (gmf_users, gmf_items) = (self.users.rows(&batch.users)?, self.items.rows(&items)?);
-        let (mlp_users, mlp_items) = (self.tower.users.rows(&batch.users)?, self.tower.items.rows(&items)?);
-        let gmf = self.bias.f_addmv(&products(&gmf_users, &gmf_items)?, &self.gmf_prediction)?;
-        let scores = gmf.f_addmv(&self.tower.forward(&mlp_users, &mlp_items)?, &self.mlp_prediction)?;
+        let pairs = Pairs::of(batch, self.num_items());
+        let (gmf_users, gmf_items) = (self.users.rows(&batch.users)?, self.items.rows(&pairs.items)?);
+        let (mlp_users, mlp_items) = (self.tower.users.rows(&batch.users)?, self.tower.items.rows(&pairs.items)?);
+        let gmf = products(&pairs.pattern, &gmf_users.f_mul(&self.gmf_prediction)?, &gmf_items)?.f_add(&self.bias)?;
+        let scores = gmf.f_addmv(&self.tower.forward(&mlp_users, &mlp_items, &pairs.pattern)?, &self.mlp_prediction)?;
         let weights = [self.tower.weights(), vec![&self.gmf_prediction, &self.mlp_prediction]].concat();
-        let rows = [&gmf_users, &gmf_items, &mlp_users, &mlp_items];
-        ranked_loss(&self.config.loss, &scores, batch, self.config.l2, &rows, &weights)
+        let rows = Rows { users: &[&gmf_users, &mlp_users], items: &[&gmf_items, &mlp_items] };
+        pairs.loss(&self.config.loss, &scores, self.config.l2, rows, &weights)
     }
 }
 

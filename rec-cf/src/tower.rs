@@ -8,9 +8,12 @@ use std::borrow::Cow;
 
 use anyhow::Result;
 use rayon::prelude::*;
+use rec_core::dropout::relu_dropout;
 use rec_core::eval::ItemPanels;
+use rec_core::pair_layer::relu_of_sums;
 use rec_core::params::slice;
 use rec_core::simd::{lane_dot, vectorised};
+use rec_core::sparse::Pattern;
 use rec_core::state::StateReader;
 use rec_core::{Init, Params, Table};
 use rec_data::csr::Csr;
@@ -110,25 +113,18 @@ impl Tower {
         (1..).zip(&self.biases).try_for_each(|(layer, bias)| copy(&format!("hidden_{layer}_bias"), bias))
     }
 
-    /// z_L of rows of users `[B, d]` with blocks of rows of items `[(1 + N)·B, d]`.
+    /// z_L of pairs of rows of users and of items.
     ///
     /// # Shapes
-    /// returns `[(1 + N)·B, h_L]`
-    pub(crate) fn forward(&self, users: &Tensor, items: &Tensor) -> Result<Tensor> {
-        let width = self.biases[0].size()[0];
+    /// `users` `[pairs.num_rows(), d]`, `items` `[pairs.num_columns(), d]`; returns `[pairs.len(), h_L]`
+    pub(crate) fn forward(&self, users: &Tensor, items: &Tensor, pairs: &Pattern) -> Result<Tensor> {
         let user_half = users.f_linear(&self.user_weight, None::<&Tensor>)?;
         let item_half = items.f_linear(&self.item_weight, Some(&self.biases[0]))?;
-        let sum = item_half.f_view([-1, users.size()[0], width])? + user_half;
-        let mut z = self.activated(sum.f_view([-1, width])?)?;
+        let mut z = relu_of_sums(&user_half, &pairs.rows(), &item_half, pairs.columns(), self.dropout)?;
         for (weight, bias) in self.weights.iter().zip(&self.biases[1..]) {
-            z = self.activated(z.f_linear(weight, Some(bias))?)?;
+            z = relu_dropout(&z.f_linear(weight, Some(bias))?, self.dropout)?;
         }
         Ok(z)
-    }
-
-    fn activated(&self, mut x: Tensor) -> Result<Tensor> {
-        let z = x.f_relu_()?;
-        Ok(if self.dropout > 0.0 { z.f_dropout(self.dropout, true)? } else { z })
     }
 
     /// The size of z_L.

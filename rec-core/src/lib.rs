@@ -3,11 +3,14 @@
 //! A researcher implements [`model::Model`] (gradients) or [`model::Fit`] (anything else) and [`model::Score`]; the rest is given.
 
 pub mod device;
+pub mod distinct;
+pub mod dropout;
 pub mod eval;
 pub mod events;
 pub mod loss;
 pub mod model;
 pub mod optim;
+pub mod pair_layer;
 pub mod params;
 pub mod protocol;
 pub mod scores;

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use rec_data::rng::{Rng, Stream};
 use tch::{Device, Kind, Tensor};
 
+use crate::distinct::Distinct;
 use crate::simd::{lane_dot, vectorised};
 
 /// How a parameter starts. Draws are ours (keyed by seed and parameter), so they do not depend on libtorch or the device.
@@ -396,16 +397,7 @@ impl Table {
     pub(crate) fn row_gradients(&self) -> Result<Option<(Vec<u32>, Tensor)>> {
         let taken: Vec<Taken> = self.0.taken.borrow().iter().filter(|t| t.gradient().defined()).cloned().collect();
         let Some(first) = taken.first() else { return Ok(None) };
-        let mut slots = vec![u32::MAX; self.0.rows];
-        let mut ids = Vec::new();
-        let mut places = Vec::with_capacity(taken.iter().map(|t| t.ids().len()).sum());
-        for &id in taken.iter().flat_map(Taken::ids) {
-            if slots[id as usize] == u32::MAX {
-                slots[id as usize] = ids.len() as u32;
-                ids.push(id);
-            }
-            places.push(slots[id as usize]);
-        }
+        let Distinct { ids, places } = Distinct::of(taken.iter().flat_map(Taken::ids), self.0.rows);
         let columns = self.0.columns;
         let device = first.gradient().device();
         let size = [ids.len() as i64, columns as i64];

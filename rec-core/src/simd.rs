@@ -1,6 +1,6 @@
 //! The same code, compiled for the processor at hand.
 
-/// Runs `work` in a copy that is compiled for AVX2 and FMA where the processor has them.
+/// Runs `work` in a copy that is compiled for AVX-512, or for AVX2 and FMA, where the processor has them.
 ///
 /// Write `vectorised(#[inline(always)] || …)`: a closure that is not inlined into the copy is not compiled for it, and neither is
 /// whatever it calls without being inlined. Floating-point results do not depend on
@@ -9,9 +9,17 @@
 pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        fn with_avx512<R>(work: impl FnOnce() -> R) -> R {
+            work()
+        }
         #[target_feature(enable = "avx2,fma")]
         fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
             work()
+        }
+        if has_avx512() {
+            // SAFETY: the processor has what the function is compiled for.
+            return unsafe { with_avx512(work) };
         }
         if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
             // SAFETY: the processor has what the function is compiled for.
@@ -21,17 +29,20 @@ pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    use std::arch::is_x86_feature_detected as has;
+    has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") && has!("avx2") && has!("fma")
+}
+
 /// Σ a·b in sixteen lanes: as fast as the processor adds, in an order that is always the same.
 #[inline(always)]
 pub fn lane_dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0f32; LANES];
-    let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 = a_lanes.remainder().iter().zip(b_lanes.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a_lanes.zip(b_lanes) {
-        for lane in 0..LANES {
-            sums[lane] += x[lane] * y[lane];
-        }
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
+    let mut sums = [0f32; 16];
+    for (x, y) in a.iter().zip(b) {
+        sums = std::array::from_fn(|lane| sums[lane] + x[lane] * y[lane]);
     }
     fold(sums) + rest
 }
@@ -39,14 +50,11 @@ pub fn lane_dot(a: &[f32], b: &[f32]) -> f32 {
 /// Σ a·b in 32 lanes by fused multiply-adds: faster than [`lane_dot`] on long vectors, in an order that is always the same too.
 #[inline(always)]
 pub fn fused_dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 32;
-    let mut sums = [0f32; LANES];
-    let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest = a_lanes.remainder().iter().zip(b_lanes.remainder()).fold(0f32, |sum, (x, y)| x.mul_add(*y, sum));
-    for (x, y) in a_lanes.zip(b_lanes) {
-        for lane in 0..LANES {
-            sums[lane] = x[lane].mul_add(y[lane], sums[lane]);
-        }
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<32>(), b.as_chunks::<32>());
+    let rest = a_rest.iter().zip(b_rest).fold(0f32, |sum, (x, y)| x.mul_add(*y, sum));
+    let mut sums = [0f32; 32];
+    for (x, y) in a.iter().zip(b) {
+        sums = std::array::from_fn(|lane| x[lane].mul_add(y[lane], sums[lane]));
     }
     fold(sums) + rest
 }

@@ -71,7 +71,8 @@ fn check<M: Model<Batch = PairwiseBatch>>(case: &Value) {
     let gradients = params.gradients().expect("on the CPU");
     assert_eq!(gradients.len(), params.list().len(), "{what}");
     let each = batch.negatives.len() / batch.users.len();
-    let items = batch.positives.iter().copied().chain((0..each).flat_map(|n| batch.negatives.iter().copied().skip(n).step_by(each)));
+    let row = |at: usize| [&batch.positives[at..=at], &batch.negatives[at * each..(at + 1) * each]].concat();
+    let items = (0..batch.users.len()).flat_map(row);
     let touched = [distinct(batch.users.iter().copied()), distinct(items)];
     for ((name, found), parameter) in gradients.iter().zip(params.list()) {
         let all = numbers(&case["gradients"][name]);

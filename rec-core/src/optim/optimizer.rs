@@ -5,16 +5,16 @@ use rayon::prelude::*;
 use rec_data::fail;
 use tch::{Device, Kind, Tensor};
 
-use super::rule::Step;
+use super::rule::{Rule, Step};
 use super::{OptimizerConfig, Rows};
 use crate::params::{Parameter, Params, slice, slice_mut};
 use crate::simd::vectorised;
 use crate::state::{StateReader, StateWriter};
 
 /// Numbers that one unit of parallel work moves.
-const BLOCK: usize = 65_536;
-/// Blocks from which on the work is shared among threads.
-const PARALLEL_FROM: usize = 16;
+const BLOCK: usize = 32_768;
+/// Numbers from which on the work is shared among threads: waking one costs as much as moving some ten thousand numbers.
+const PARALLEL_FROM: usize = 8 * BLOCK;
 
 /// Moves the parameters of a model, and keeps what the rule remembers.
 pub struct Optimizer {
@@ -89,14 +89,21 @@ impl Optimizer {
         }
         self.steps += 1;
         let step = self.config.rule.step(self.steps, report.learning_rate, self.config.l2);
-        for ((parameter, gradient), states) in params.list().iter().zip(gradients).zip(&mut self.states) {
-            if parameter.tensor().device() == Device::Cpu {
-                self.config.move_on_cpu(step, parameter, &gradient, states);
-            } else {
-                self.config
-                    .move_by_tensors(step, parameter, &gradient, states)
-                    .with_context(|| format!("moving `{}`", parameter.name()))?;
+        if params.device() == Device::Cpu {
+            let parameters: Vec<Tensor> = params.list().iter().map(Parameter::tensor).collect();
+            match self.config.rows {
+                Rows::All => self.config.move_all_on_cpu(step, &parameters, &gradients, &self.states),
+                Rows::Touched => {
+                    for ((parameter, gradient), states) in parameters.iter().zip(&gradients).zip(&self.states) {
+                        self.config.move_touched_on_cpu(step, parameter, gradient, states);
+                    }
+                }
             }
+            return Ok(report);
+        }
+        for ((parameter, gradient), states) in params.list().iter().zip(gradients).zip(&mut self.states) {
+            let moved = self.config.move_by_tensors(step, parameter, &gradient, states);
+            moved.with_context(|| format!("moving `{}`", parameter.name()))?;
         }
         Ok(report)
     }
@@ -135,77 +142,106 @@ impl Optimizer {
     }
 }
 
-impl OptimizerConfig {
-    fn move_on_cpu(&self, step: Step, parameter: &Parameter, gradient: &Gradient, states: &mut [Tensor]) {
-        let tensor = parameter.tensor();
-        // SAFETY: parameters and states are this thread's alone during a step, and no two of them share memory.
-        let p = unsafe { slice_mut(&tensor) };
-        let mut states = states.iter().map(|s| unsafe { slice_mut(s) });
-        let mut states = [states.next().unwrap_or(&mut []), states.next().unwrap_or(&mut [])];
-        let columns = tensor.size().last().map_or(1, |&c| c as usize).max(1);
+/// Where the gradient of a parameter's numbers is found.
+enum Source<'g> {
+    /// All of them, in order.
+    Dense(&'g [f32]),
+    /// Of row r the `slots[r]`-th row, none where that is [`u32::MAX`].
+    Slots(Vec<u32>, &'g [f32]),
+    /// There is none: a gradient of zeros.
+    None,
+}
+
+impl<'g> Source<'g> {
+    fn of(gradient: &'g Gradient, parameter: &Tensor) -> Self {
         match gradient {
-            Gradient::None if self.rows == Rows::Touched => {}
-            Gradient::None => self.move_all(step, p, &|_| None, columns, states),
-            Gradient::Dense(g) => {
-                let g = slice(g);
-                self.move_all(step, p, &|row| Some(&g[row * columns..(row + 1) * columns]), columns, states);
-            }
-            Gradient::Rows(ids, g) if self.rows == Rows::Touched => {
-                let g = slice(g);
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        for (slot, &row) in ids.iter().enumerate() {
-                            let at = row as usize * columns..(row as usize + 1) * columns;
-                            let here = states.each_mut().map(|s| if s.is_empty() { &mut s[..] } else { &mut s[at.clone()] });
-                            self.rule.update(step, &mut p[at.clone()], Some(&g[slot * columns..(slot + 1) * columns]), here);
-                        }
-                    },
-                );
-            }
+            Gradient::None => Source::None,
+            Gradient::Dense(g) => Source::Dense(slice(g)),
             Gradient::Rows(ids, g) => {
-                let g = slice(g);
-                let mut slots = vec![u32::MAX; p.len() / columns];
+                let mut slots = vec![u32::MAX; parameter.size()[0] as usize];
                 ids.iter().enumerate().for_each(|(slot, &row)| slots[row as usize] = slot as u32);
-                let of =
-                    |row: usize| (slots[row] != u32::MAX).then(|| &g[slots[row] as usize * columns..(slots[row] as usize + 1) * columns]);
-                self.move_all(step, p, &of, columns, states);
+                Source::Slots(slots, slice(g))
             }
         }
     }
+}
 
-    /// Every row, in blocks on all cores; rows are independent, so the blocks change nothing.
-    fn move_all<'g>(
-        &self,
-        step: Step,
-        p: &mut [f32],
-        gradient: &(dyn Fn(usize) -> Option<&'g [f32]> + Sync),
-        columns: usize,
-        states: [&mut [f32]; 2],
-    ) {
-        let rows_in_block = (BLOCK / columns).max(1);
-        let block = rows_in_block * columns;
-        let [a, b] = states;
-        let (mut a, mut b) = (a.chunks_mut(block), b.chunks_mut(block));
-        let blocks: Vec<_> = p
-            .chunks_mut(block)
-            .enumerate()
-            .map(|(index, p)| (index, p, [a.next().unwrap_or(&mut []), b.next().unwrap_or(&mut [])]))
-            .collect();
-        let move_block = |(index, p, mut states): (usize, &mut [f32], [&mut [f32]; 2])| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (row, p) in p.chunks_mut(columns).enumerate() {
-                        let at = row * columns..row * columns + p.len();
+/// Some rows of a parameter, to be moved by one thread.
+struct Block<'a> {
+    /// Where its numbers begin in the parameter.
+    start: usize,
+    columns: usize,
+    values: &'a mut [f32],
+    states: [&'a mut [f32]; 2],
+    source: &'a Source<'a>,
+}
+
+impl Block<'_> {
+    fn moved(self, rule: &Rule, step: Step) {
+        let Block { start, columns, values, mut states, source } = self;
+        vectorised(
+            #[inline(always)]
+            || match source {
+                Source::None => rule.update(step, values, None, states),
+                Source::Dense(g) => rule.update(step, values, Some(&g[start..start + values.len()]), states),
+                Source::Slots(slots, g) => {
+                    for (row, (values, &slot)) in values.chunks_mut(columns).zip(&slots[start / columns..]).enumerate() {
+                        let at = row * columns..row * columns + values.len();
                         let here = states.each_mut().map(|s| if s.is_empty() { &mut s[..] } else { &mut s[at.clone()] });
-                        self.rule.update(step, p, gradient(index * rows_in_block + row), here);
+                        let g = (slot != u32::MAX).then(|| &g[slot as usize * columns..][..columns]);
+                        rule.update(step, values, g, here);
                     }
-                },
-            );
-        };
-        // Waking a thread costs as much as moving some ten thousand numbers.
-        if blocks.len() < PARALLEL_FROM { blocks.into_iter().for_each(move_block) } else { blocks.into_par_iter().for_each(move_block) }
+                }
+            },
+        );
+    }
+}
+
+/// The values of a parameter and of its states, to be moved, and its number of columns.
+fn to_move<'a>(parameter: &'a Tensor, states: &'a [Tensor]) -> (&'a mut [f32], [&'a mut [f32]; 2], usize) {
+    let columns = parameter.size().last().map_or(1, |&c| c as usize).max(1);
+    // SAFETY: parameters and states are this thread's alone during a step, and no two of them share memory.
+    let (values, mut states) = unsafe { (slice_mut(parameter), states.iter().map(|s| slice_mut(s))) };
+    (values, [states.next().unwrap_or(&mut []), states.next().unwrap_or(&mut [])], columns)
+}
+
+impl OptimizerConfig {
+    /// Moves every row of all parameters, in blocks on all cores; rows are independent, so the blocks change nothing.
+    fn move_all_on_cpu(&self, step: Step, parameters: &[Tensor], gradients: &[Gradient], states: &[Vec<Tensor>]) {
+        let sources: Vec<Source> = gradients.iter().zip(parameters).map(|(g, p)| Source::of(g, p)).collect();
+        let mut blocks = Vec::new();
+        for ((parameter, source), states) in parameters.iter().zip(&sources).zip(states) {
+            let (values, [a, b], columns) = to_move(parameter, states);
+            let size = (BLOCK / columns).max(1) * columns;
+            let (mut a, mut b) = (a.chunks_mut(size), b.chunks_mut(size));
+            for (index, values) in values.chunks_mut(size).enumerate() {
+                let states = [a.next().unwrap_or(&mut []), b.next().unwrap_or(&mut [])];
+                blocks.push(Block { start: index * size, columns, values, states, source });
+            }
+        }
+        let numbers: usize = blocks.iter().map(|b| b.values.len()).sum();
+        let moved = |block: Block| block.moved(&self.rule, step);
+        if numbers < PARALLEL_FROM { blocks.into_iter().for_each(moved) } else { blocks.into_par_iter().for_each(moved) }
+    }
+
+    /// Moves the rows that have a gradient.
+    fn move_touched_on_cpu(&self, step: Step, parameter: &Tensor, gradient: &Gradient, states: &[Tensor]) {
+        let (values, mut states, columns) = to_move(parameter, states);
+        vectorised(
+            #[inline(always)]
+            || match gradient {
+                Gradient::None => {}
+                Gradient::Dense(g) => self.rule.update(step, values, Some(slice(g)), states),
+                Gradient::Rows(ids, g) => {
+                    let g = slice(g);
+                    for (slot, &row) in ids.iter().enumerate() {
+                        let at = row as usize * columns..(row as usize + 1) * columns;
+                        let here = states.each_mut().map(|s| if s.is_empty() { &mut s[..] } else { &mut s[at.clone()] });
+                        self.rule.update(step, &mut values[at.clone()], Some(&g[slot * columns..(slot + 1) * columns]), here);
+                    }
+                }
+            },
+        );
     }
 
     fn move_by_tensors(&self, step: Step, parameter: &Parameter, gradient: &Gradient, states: &mut [Tensor]) -> Result<()> {

@@ -10,6 +10,8 @@ use crate::simd::{fused_dot, prefetch, vectorised};
 const PANEL: usize = 64;
 /// Rows of one unit of parallel work.
 const BLOCK: usize = 16;
+/// Multiplications from which on the work is shared among threads: waking one costs as much as some hundred thousand.
+const PARALLEL_FROM: usize = 262_144;
 /// Entries ahead of which rows are asked for.
 const AHEAD: usize = 6;
 
@@ -31,7 +33,7 @@ fn sum(starts: &[usize], ids: &[u32], value: impl Fn(usize) -> f32 + Sync, dense
     if d == 0 {
         return;
     }
-    out.par_chunks_mut(BLOCK * d).enumerate().for_each(|(block, out)| {
+    let block = |(block, out): (usize, &mut [f32])| {
         vectorised(
             #[inline(always)]
             || {
@@ -41,7 +43,12 @@ fn sum(starts: &[usize], ids: &[u32], value: impl Fn(usize) -> f32 + Sync, dense
                 }
             },
         );
-    });
+    };
+    if ids.len() * d < PARALLEL_FROM {
+        out.chunks_mut(BLOCK * d).enumerate().for_each(block);
+    } else {
+        out.par_chunks_mut(BLOCK * d).enumerate().for_each(block);
+    }
 }
 
 #[inline(always)]
@@ -75,7 +82,7 @@ fn sum_one(entries: std::ops::Range<usize>, ids: &[u32], value: &impl Fn(usize) 
 pub(super) fn products(pattern: &Pattern, left: &[f32], right: &[f32], d: usize, out: &mut [f32]) {
     let (starts, columns) = (pattern.starts(), pattern.columns());
     let blocks: Vec<(usize, &mut [f32])> = split_by_rows(starts, out);
-    blocks.into_par_iter().for_each(|(first, mut out)| {
+    let block = |(first, mut out): (usize, &mut [f32])| {
         vectorised(
             #[inline(always)]
             || {
@@ -93,7 +100,8 @@ pub(super) fn products(pattern: &Pattern, left: &[f32], right: &[f32], d: usize,
                 }
             },
         );
-    });
+    };
+    if columns.len() * d < PARALLEL_FROM { blocks.into_iter().for_each(block) } else { blocks.into_par_iter().for_each(block) }
 }
 
 /// The parts of `out` (one number an entry) that belong to each block of rows, with the block's first row.

@@ -6,6 +6,8 @@ use anyhow::Result;
 use rec_data::csr::Csr;
 use tch::{Device, Tensor};
 
+use crate::distinct::Distinct;
+
 /// Where entries lie, by row and, once it is asked for, by column.
 #[derive(Debug)]
 pub struct Pattern {
@@ -39,18 +41,8 @@ impl Pattern {
     /// The entries of `rows` with its columns renumbered without gaps, and the old number of each new column, in order of first
     /// appearance: so that a step takes only the rows of a table that it touches.
     pub fn compact(rows: &Csr) -> (Self, Vec<u32>) {
-        let mut slots = vec![u32::MAX; rows.num_columns()];
-        let mut ids = Vec::new();
-        let columns = rows.columns().iter().map(|&column| {
-            let slot = &mut slots[column as usize];
-            if *slot == u32::MAX {
-                *slot = ids.len() as u32;
-                ids.push(column);
-            }
-            *slot
-        });
-        let columns = columns.collect();
-        (Self { starts: rows.starts().to_vec(), columns, num_columns: ids.len(), by_column: OnceLock::new() }, ids)
+        let Distinct { ids, places } = Distinct::of(rows.columns(), rows.num_columns());
+        (Self { starts: rows.starts().to_vec(), columns: places, num_columns: ids.len(), by_column: OnceLock::new() }, ids)
     }
 
     /// The number of rows.
