@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use rec_data::require;
 
@@ -48,7 +48,8 @@ enum TableCommand {
         #[arg(long, conflicts_with = "json")]
         markdown: bool,
     },
-    /// Writes your runs' cells to results/ID, and the tables of a page from there
+    /// Writes your runs' cells to results/ID, and the tables of a page from there; rows that you did not run keep what results/ID
+    /// holds of the same configs
     Publish {
         /// A table's id, or a .toml file of your own
         table: String,
@@ -111,10 +112,17 @@ fn shown(table: &Table, bench: &Bench, runs: &Path) -> Result<Vec<Cell>> {
         return Ok(mine);
     }
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results").join(&table.id).join("cells.json");
-    match std::fs::read_to_string(&file) {
-        Ok(text) => Ok(serde_json::from_str(&text).map_err(|e| rec_data::problem!(Data, "{}: {e}", file.display()))?),
-        Err(_) => Ok(mine),
-    }
+    Ok(read_cells(&file)?.unwrap_or(mine))
+}
+
+/// Published cells, where there are any.
+fn read_cells(file: &Path) -> Result<Option<Vec<Cell>>> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
+    };
+    Ok(Some(serde_json::from_str(&text).map_err(|e| rec_data::problem!(Data, "{}: {e}", file.display()))?))
 }
 
 fn list(json: bool) -> Result<()> {
@@ -137,6 +145,10 @@ fn publish(table: &Table, bench: &Bench, runs: &Path, results: &Path, page: &Pat
         runs.display()
     );
     let folder = results.join(&table.id);
+    let cells = match read_cells(&folder.join("cells.json"))? {
+        Some(before) => table::keep(cells, &before, table)?,
+        None => cells,
+    };
     write_whole(&folder.join("cells.json"), format!("{}\n", serde_json::to_string_pretty(&cells)?).as_bytes())?;
     write_whole(&folder.join("table.md"), table::markdown(table, &cells).as_bytes())?;
     if page.exists() && table::update_readme(page, results)? {

@@ -82,6 +82,9 @@ pub struct Cell {
     pub users_interval: Option<Interval>,
     /// The runs' values.
     pub values: Vec<f64>,
+    /// Names of the runs that answer it. A hash of each one's config is part of its name: under another config they are other runs.
+    #[serde(default)]
+    pub runs: Vec<String>,
     /// The model's seeds, run by run.
     pub seeds: Vec<u64>,
     /// The split seeds, run by run.
@@ -166,6 +169,7 @@ pub fn cells(root: &Path, table: &Table, registry: &Registry) -> Result<Vec<Cell
                 deviation: (there && values.len() > 1).then(|| standard_deviation(&values)),
                 interval_over: over,
                 users_interval,
+                runs: done.names.clone(),
                 seeds: done.results.iter().map(|r| r.seed).collect(),
                 split_seeds: done.results.iter().map(|r| table.protocol.split_seeds.get(r.split).copied().unwrap_or(0)).collect(),
                 status: status(measured, spec.published, spec.tolerance, spec.metric, spec.disputed.is_some()),
@@ -181,6 +185,41 @@ pub fn cells(root: &Path, table: &Table, registry: &Registry) -> Result<Vec<Cell
         }
     }
     Ok(cells)
+}
+
+/// `cells`, and where one was not run, what `before` holds of the same runs: long tables are measured piece by piece. What is
+/// published and tolerated is what the table says now.
+///
+/// # Errors
+/// a usage problem where `before` was measured under another protocol or on other data.
+pub fn keep(cells: Vec<Cell>, before: &[Cell], table: &Table) -> Result<Vec<Cell>> {
+    let mut kept: Vec<Cell> = cells;
+    for cell in kept.iter_mut().filter(|c| c.measured.is_none()) {
+        let same = |b: &&Cell| b.measured.is_some() && (&b.model, &b.metric, &b.runs) == (&cell.model, &cell.metric, &cell.runs);
+        let Some(old) = before.iter().find(same) else { continue };
+        let spec = table.rows.iter().filter(|r| r.name == cell.model).flat_map(|r| &r.cells).find(|c| table.label(c.metric) == cell.metric);
+        let Some(spec) = spec else { continue };
+        *cell = Cell {
+            published: cell.published,
+            source: cell.source.clone(),
+            note: cell.note.clone(),
+            tolerance: cell.tolerance,
+            status: status(old.measured, spec.published, spec.tolerance, spec.metric, spec.disputed.is_some()),
+            tuned: cell.tuned.clone(),
+            ..old.clone()
+        };
+    }
+    let mut hashes = kept.iter().filter_map(|c| Some((c.protocol_hash.as_ref()?, &c.model)));
+    if let Some((first, row)) = hashes.next()
+        && let Some((_, other)) = hashes.find(|(hash, _)| *hash != first)
+    {
+        fail!(
+            Usage,
+            "{}: `{row}` and `{other}` were run under different protocols (or data): their numbers do not compare, run both again",
+            table.id
+        );
+    }
+    Ok(kept)
 }
 
 /// The bootstrap's interval over users of what they have in the mean over runs with the same users; `None` where no user counts.
@@ -213,6 +252,31 @@ fn status(measured: Option<f64>, published: Option<f64>, tolerance: Option<f64>,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_measured_before_is_kept_for_the_same_runs_under_the_same_protocol_only() {
+        let row = |name: &str, size: usize| {
+            format!("[[row]]\nname = \"{name}\"\ntuned = \"\"\nmodel = {{ name = \"gmf\", embedding_size = {size} }}\ncell = [{{ metric = \"hit@10\", published = 0.5, tolerance = 0.1 }}]\n")
+        };
+        let table = |size: usize| -> Table {
+            let head = "id = \"t\"\ntitle = \"\"\nsource = \"\"\n[protocol]\ndataset = \"d\"\nmetrics = [\"hit@10\"]\nsplit = { kind = \"published\" }\n";
+            toml::from_str(&[head, &row("one", 8), &row("two", size)].concat()).expect("a table")
+        };
+        let nowhere = Path::new("no such folder");
+        let registry = Registry::of_workspace();
+        let not_run = |size: usize| cells(nowhere, &table(size), &registry).expect("nothing to read");
+        let mut before = not_run(16);
+        for (cell, value) in before.iter_mut().zip([0.55, 0.7]) {
+            (cell.measured, cell.protocol_hash, cell.status) = (Some(value), Some("a".into()), Status::Measured);
+        }
+        let values = |size: usize, before: &[Cell]| -> Vec<_> {
+            keep(not_run(size), before, &table(size)).expect("one protocol").iter().map(|c| (c.measured, c.status)).collect()
+        };
+        assert_eq!(values(16, &before), [(Some(0.55), Status::Reproduced), (Some(0.7), Status::Above)]);
+        assert_eq!(values(32, &before), [(Some(0.55), Status::Reproduced), (None, Status::NotRun)]);
+        before[1].protocol_hash = Some("b".into());
+        assert!(keep(not_run(16), &before, &table(16)).is_err());
+    }
 
     #[test]
     fn a_tolerance_is_one_that_a_wrong_model_fails() {

@@ -5,7 +5,7 @@ mod queue;
 mod render;
 mod spec;
 
-pub use cell::{Cell, Status, cells};
+pub use cell::{Cell, Status, cells, keep};
 pub use queue::{Finished, finished, run};
 pub use render::{markdown, text, update_readme};
 pub use spec::{CellSpec, Priority, Row, Table, find, shipped};

@@ -19,6 +19,8 @@ pub struct Finished {
     pub results: Vec<RunResult>,
     /// Their folders.
     pub folders: Vec<PathBuf>,
+    /// Names of all the row's runs, finished or not.
+    pub names: Vec<String>,
     /// Runs in all.
     pub of: usize,
 }
@@ -55,9 +57,10 @@ fn in_order(table: &Table, asked: impl Fn(&Row) -> bool) -> Vec<&Row> {
 /// a usage problem of the row, or a data problem where a result is damaged.
 pub fn finished(root: &Path, table: &Table, row: &Row, registry: &Registry) -> Result<Finished> {
     let configs = row.configs(table, registry)?;
-    let mut done = Finished { results: Vec::new(), folders: Vec::new(), of: configs.len() };
+    let mut done = Finished { results: Vec::new(), folders: Vec::new(), names: Vec::new(), of: configs.len() };
     for (run, (config, _)) in configs.iter().enumerate() {
         let path = place(root, table, row, config, run)?;
+        done.names.push(row.folder_name(config, run)?);
         if !path.join("result.json").exists() {
             continue;
         }

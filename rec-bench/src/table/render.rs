@@ -100,16 +100,32 @@ pub fn markdown(table: &Table, cells: &[Cell]) -> String {
     }
     if let Some(cell) = cells.iter().find(|c| c.commit.is_some()) {
         let of = |v: &Option<String>| v.as_deref().unwrap_or("–").chars().take(12).collect::<String>();
-        out.push_str(&format!(
-            "\nMeasured at commit {} on {}; protocol {}, data {}.",
-            of(&cell.commit),
-            cell.hardware.as_deref().unwrap_or("–"),
-            of(&cell.protocol_hash),
-            of(&cell.content_hash)
-        ));
+        out.push_str(&format!("\nMeasured {}; protocol {}, data {}.", origins(cells), of(&cell.protocol_hash), of(&cell.content_hash)));
     }
     out.push('\n');
     out
+}
+
+/// Commits and machines of what was measured, the one with the most rows first, the rows of the others named.
+fn origins(cells: &[Cell]) -> String {
+    let mut groups: Vec<((&str, &str), Vec<&str>)> = Vec::new();
+    for cell in cells {
+        let (Some(commit), Some(hardware)) = (&cell.commit, &cell.hardware) else { continue };
+        let key = (commit.get(..12).unwrap_or(commit), hardware.as_str());
+        let at = groups.iter().position(|g| g.0 == key).unwrap_or_else(|| {
+            groups.push((key, Vec::new()));
+            groups.len() - 1
+        });
+        if !groups[at].1.contains(&cell.model.as_str()) {
+            groups[at].1.push(&cell.model);
+        }
+    }
+    groups.sort_by_key(|g| std::cmp::Reverse(g.1.len()));
+    let each = groups.iter().enumerate().map(|(at, ((commit, hardware), rows))| {
+        let rows = if at == 0 { String::new() } else { format!(" ({})", rows.join("; ")) };
+        format!("at commit {commit} on {hardware}{rows}")
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// Puts `results/ID/table.md` between the marks `<!-- table:ID -->` and `<!-- /table:ID -->` of a page.
