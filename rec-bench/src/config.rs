@@ -197,7 +197,7 @@ impl Layers {
         }
         let looping: LoopConfig = read_section("loop", &section("loop")?)?;
         looping.check()?;
-        let selection = read_section_with("selection", &section("selection")?, &["by", "nested", "retrain"])?;
+        let selection = read_section_with("selection", &section("selection")?, &["by", "nested", "candidates", "retrain"])?;
         let protocol = section("protocol")?;
         require!(
             !protocol.is_empty(),

@@ -79,13 +79,16 @@ pub struct Selection {
     pub by: JudgedBy,
     /// A validation part carved out of train, where the split has none.
     pub nested: Option<Nested>,
+    /// What validation ranks, where not what the protocol does; nothing said, published lists of the test rows become all items.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<Candidates>,
     /// Whether the model is trained again, for the picked number of epochs, on train and valid together.
     pub retrain: bool,
 }
 
 impl Default for Selection {
     fn default() -> Self {
-        Self { by: JudgedBy::Valid, nested: None, retrain: false }
+        Self { by: JudgedBy::Valid, nested: None, candidates: None, retrain: false }
     }
 }
 
@@ -151,6 +154,7 @@ impl Protocol {
             relevant_at_least: self.relevant_at_least,
             mask: self.mask,
             candidates: self.candidates.clone(),
+            valid_candidates: selection.candidates.clone(),
             drop_cold: self.drop_cold,
         };
         let lists = dataset.candidates.as_ref().map(|lists| lists.renumbered(&dataset.interactions, &interactions));

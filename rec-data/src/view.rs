@@ -312,6 +312,8 @@ pub struct Asking {
     pub mask: Mask,
     /// Which items are ranked.
     pub candidates: Candidates,
+    /// Which items validation ranks; `None`: the same, or all items where those are published lists, which belong to the test rows.
+    pub valid_candidates: Option<Candidates>,
     /// Whether held-out rows of users or items without a training row are dropped.
     pub drop_cold: bool,
 }
@@ -384,11 +386,13 @@ pub fn views(data: &Interactions, published: Option<&CandidateLists>, split: &Sp
     let valid = if split.valid.is_empty() {
         None
     } else {
-        // Published candidate lists belong to the test rows: validation ranks all items there.
-        let asking = match asking.candidates {
-            Candidates::Published => Asking { candidates: Candidates::All, ..asking.clone() },
-            _ => asking.clone(),
+        let candidates = match (&asking.valid_candidates, &asking.candidates) {
+            (Some(Candidates::Published), _) => fail!(Usage, "published candidate lists belong to the test rows: let validation rank others"),
+            (Some(own), _) => own.clone(),
+            (None, Candidates::Published) => Candidates::All,
+            (None, same) => same.clone(),
         };
+        let asking = Asking { candidates, ..asking.clone() };
         let rows = Rows { history: &split.train, context: &split.valid_context, held: &split.valid };
         Some(ValidView(held_out(data, None, &rows, &asking, &train, seed ^ 1)?))
     };
@@ -611,6 +615,18 @@ mod tests {
         assert_eq!(views.all_of_train.len(), s.train.len() + s.valid.len());
         assert_eq!(views.test.histories().row(3), items_of(&data, &[&s.train[..], &s.valid].concat(), 3));
         assert_eq!(views.valid.as_deref().expect("nested").histories().row(3), items_of(&data, &s.train, 3));
+    }
+
+    #[test]
+    fn validation_may_rank_drawn_candidates_where_the_test_ranks_others() {
+        let data = data();
+        let s = split(&data, &SplitSpec::LeaveLast { test: 1, valid: 1 }, None, 1).expect("splits");
+        let asking = |own: Candidates| Asking { valid_candidates: Some(own), ..Asking::default() };
+        let made = views(&data, None, &s, &asking(Candidates::Sampled { n: 2, popularity_percent: 0 }), 1).expect("made");
+        let valid = made.valid.as_deref().and_then(HeldOut::candidates).expect("drawn");
+        assert!((0..valid.num_rows()).all(|row| valid.row(row).len() == 3));
+        assert!(made.test.candidates().is_none());
+        assert!(views(&data, None, &s, &asking(Candidates::Published), 1).is_err());
     }
 
     #[test]

@@ -107,7 +107,7 @@ fn sampled_candidates_are_as_many_as_asked_for_and_never_an_item_that_the_user_e
                 for relevant_at_least in [None, Some(4.0)] {
                     for popularity_percent in [0, 100] {
                         let candidates = Candidates::Sampled { n: 12, popularity_percent };
-                        let asking = Asking { relevant_at_least, mask, candidates, drop_cold: false };
+                        let asking = Asking { relevant_at_least, mask, candidates, valid_candidates: None, drop_cold: false };
                         let views = views(&data, None, &split, &asking, 5).expect("made");
                         let valid = views.valid.as_deref().expect("every split here has a validation part");
                         for (part, held) in [("valid", valid), ("test", &*views.test)] {
