@@ -48,12 +48,12 @@ mod tests {
 
     #[test]
     fn items_rise_and_come_once_with_their_last_rating() {
-        let histories = Csr::from_coordinates(2, 9, &[0, 0, 0, 1], &[5, 2, 5, 7], &[1.0, 2.0, 3.0, 4.0]);
+        let histories = Csr::from_coordinates(2, 9, &[0, 0, 0, 1], &[5, 2, 5, 7], &[1.0, 2.0, 3.0, 4.0]).into();
         let users = Users::new(&[Users::NEW, 3], &histories);
         assert_eq!(rows(&users, 9).row(0), [2, 5]);
         let rated = rated_rows(&users, 9).expect("has ratings");
         assert_eq!((rated.row(0), rated.row_values(0), rated.row_values(1)), (&[2, 5][..], &[2.0, 3.0][..], &[4.0][..]));
-        let without = Csr::from_rows(9, [[1, 2]]);
+        let without = Csr::from_rows(9, [[1, 2]]).into();
         assert!(rated_rows(&Users::new(&[Users::NEW], &without), 9).is_err());
     }
 }

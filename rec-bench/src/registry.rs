@@ -59,6 +59,14 @@ impl Registry {
         registry.gradient::<rec_autoencoder::Cdae>("cdae", "denoising autoencoder with a user node, sampled outputs");
         registry.gradient::<rec_autoencoder::MultDae>("mult-dae", "denoising autoencoder, multinomial likelihood");
         registry.gradient::<rec_autoencoder::MultVae>("mult-vae", "variational autoencoder, multinomial likelihood");
+        registry.fit::<rec_seq::SessionPopularity>("session-popularity", "what the session has most often, then what all have");
+        registry.fit::<rec_seq::AssociationRules>("association-rules", "what stands in a session with the last item");
+        registry.fit::<rec_seq::SequentialRules>("sequential-rules", "what comes after the last item, nearer ones more");
+        registry.fit::<rec_seq::MarkovChain>("markov-chain", "what comes right after the last item");
+        registry.fit::<rec_seq::ItemKnnLast>("item-knn-last", "items whose sessions are those of the last item");
+        registry.fit::<rec_seq::SessionKnn>("session-knn", "items of the sessions most alike");
+        registry.fit::<rec_seq::Vsknn>("vsknn", "items of the sessions most alike, late items weighing more");
+        registry.gradient::<rec_seq::Gru4Rec>("gru4rec", "recurrent network (GRU, LSTM, RNN) over sessions in parallel");
         registry
     }
 

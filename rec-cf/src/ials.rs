@@ -461,7 +461,7 @@ mod tests {
         let data = data();
         let mut model = Ials::new(&IalsConfig { embedding_size: 4, ..IalsConfig::default() }, &data, 1).expect("makes sense");
         (0..3).for_each(|e| model.epoch(&data, e, &mut Events::silent()).expect("converges"));
-        let histories = data.by_user().clone();
+        let histories = data.by_user().clone().into();
         let ids = [Users::NEW; 12];
         let Scores::Factors(folded) = model.score(&Users::new(&ids, &histories)).expect("scores") else { panic!("has vectors") };
         let mut users = vec![0.0; model.users.len()];

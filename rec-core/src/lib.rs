@@ -7,6 +7,7 @@ pub mod distinct;
 pub mod dropout;
 pub mod eval;
 pub mod events;
+pub mod gru_cell;
 pub mod loss;
 pub mod model;
 pub mod optim;

@@ -4,6 +4,7 @@ use anyhow::Result;
 use rec_data::batch::Batch;
 use rec_data::csr::Csr;
 use rec_data::view::TrainView;
+use rec_data::windows::Windows;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::Tensor;
@@ -26,7 +27,7 @@ pub trait ModelConfig: Serialize + DeserializeOwned + Default + Clone + 'static 
 #[derive(Clone, Copy)]
 pub struct Users<'a> {
     ids: &'a [u32],
-    histories: &'a Csr,
+    histories: &'a Windows,
     first: usize,
 }
 
@@ -38,7 +39,7 @@ impl<'a> Users<'a> {
     ///
     /// # Panics
     /// where there are fewer histories than users.
-    pub fn new(ids: &'a [u32], histories: &'a Csr) -> Self {
+    pub fn new(ids: &'a [u32], histories: &'a Windows) -> Self {
         assert!(histories.num_rows() >= ids.len(), "a history for each user");
         Self { ids, histories, first: 0 }
     }
@@ -156,6 +157,23 @@ pub trait Model: Score + Sized + 'static {
 
     /// Called before each step with the number of steps made so far: for what changes as training goes on, such as annealed weights.
     fn begin_step(&mut self, _step: u64) {}
+
+    /// Writes what the model carries from one step to the next beside its parameters: hidden states of sessions that go on. Without it
+    /// a training that is resumed in the middle of an epoch would end elsewhere.
+    ///
+    /// # Errors
+    /// libtorch's own, when copying from a device.
+    fn save_state(&self, _out: &mut StateWriter) -> Result<()> {
+        Ok(())
+    }
+
+    /// Reads what [`save_state`](Self::save_state) wrote.
+    ///
+    /// # Errors
+    /// a data problem where the state is another model's.
+    fn load_state(&mut self, _from: &StateReader) -> Result<()> {
+        Ok(())
+    }
 
     /// Takes its initial parameters from `sources`, checkpoints of finished trainings of other models.
     ///

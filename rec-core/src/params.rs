@@ -225,12 +225,17 @@ impl Taken {
         }
     }
 
-    /// Adds this part's gradient to the rows of `sum`, `places[i]` being where the i-th id's row lies.
+    /// Adds this part's gradient to the rows of `sum`, `places[i]` being where the i-th id's row lies. Places are numbered by first
+    /// appearance, of which there were `seen`: a row is written when it comes first, so nobody has to clear it.
     #[inline(always)]
-    fn add_to(&self, gradient: &[f32], places: &[u32], columns: usize, sum: &mut [f32]) {
+    fn add_to(&self, gradient: &[f32], places: &[u32], columns: usize, seen: &mut u32, sum: &mut [f32]) {
         let mut add = |place: u32, scale: f32, row: &[f32]| {
-            for (to, from) in sum[place as usize * columns..][..columns].iter_mut().zip(row) {
-                *to += scale * from;
+            let to = sum[place as usize * columns..][..columns].iter_mut().zip(row);
+            if place == *seen {
+                *seen += 1;
+                to.for_each(|(to, from)| *to = scale * from);
+            } else {
+                to.for_each(|(to, from)| *to += scale * from);
             }
         };
         match self {
@@ -407,19 +412,17 @@ impl Table {
             let index = Tensor::from_slice(&places.iter().map(|&p| i64::from(p)).collect::<Vec<_>>()).f_to_device(device)?;
             return Ok(Some((ids, sum.f_index_add(0, &index, &all)?)));
         }
-        // Cleared here: libtorch would wake its threads for it.
         let sum = Tensor::f_empty(size, (Kind::Float, device))?;
         // SAFETY: `sum` was just made, nothing else sees it.
         let out = unsafe { slice_mut(&sum) };
-        out.fill(0.0);
-        let mut rest = &places[..];
+        let (mut rest, mut seen) = (&places[..], 0);
         for part in &taken {
             let (here, after) = rest.split_at(part.ids().len());
             rest = after;
             let gradient = part.gradient().f_contiguous()?;
             vectorised(
                 #[inline(always)]
-                || part.add_to(slice(&gradient), here, columns, out),
+                || part.add_to(slice(&gradient), here, columns, &mut seen, out),
             );
         }
         Ok(Some((ids, sum)))

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use rec_data::dataset::Dataset;
 use rec_data::filter::{self, Filter, Funnel};
+use rec_data::questions::Questions;
 use rec_data::split::{Nested, SplitSpec, split};
 use rec_data::view::{Asking, Candidates, Mask, Views, views};
 use rec_data::{Interactions, require};
@@ -32,6 +33,9 @@ pub struct Protocol {
     pub filters: Vec<Filter>,
     /// How rows are divided. Order of equal times: the order of the source.
     pub split: SplitSpec,
+    /// What is asked about held-out rows. The default, one question a user, is left out of the canonical form.
+    #[serde(default, skip_serializing_if = "Questions::is_default")]
+    pub questions: Questions,
     /// One run each; a split without draws has one seed.
     #[serde(default = "one_seed")]
     pub split_seeds: Vec<u64>,
@@ -149,8 +153,15 @@ impl Protocol {
             rec_data::fail!(Usage, "split number {index} was asked for, the protocol has {} split seeds", self.split_seeds.len())
         };
         let (interactions, funnel) = filter::apply(&dataset.interactions, &self.filters)?;
+        let whole_users = selection.nested.as_ref().is_some_and(Nested::takes_users);
+        require!(
+            selection.nested.is_none() || whole_users == (self.questions == Questions::EachNext),
+            Usage,
+            "nested validation of whole users (`users`, `last-users`) belongs to `questions = \"each-next\"`, and no other does: nothing else is known of a user held out whole"
+        );
         let split = split(&interactions, &self.split, selection.nested.as_ref(), seed)?;
         let asking = Asking {
+            questions: self.questions,
             relevant_at_least: self.relevant_at_least,
             mask: self.mask,
             candidates: self.candidates.clone(),
@@ -234,6 +245,43 @@ mod tests {
         let other = protocol(&BASE.replace("0.8, 0.1, 0.1", "0.7, 0.2, 0.1"));
         assert_eq!(protocol(BASE).first_difference(&other), Some(("split.ratios".into(), "[0.8,0.1,0.1]".into(), "[0.7,0.2,0.1]".into())));
         assert_eq!(protocol(BASE).first_difference(&protocol(BASE)), None);
+    }
+
+    #[test]
+    fn the_default_questions_change_no_published_hash() {
+        // results/ml-1m-sasrec/cells.json, written before there was the key.
+        let text = "dataset = \"sasrec-ml-1m\"\ncontent_hash = \"9738b8c127185ebf878ab56432312c6069757cabdfbcad9654c4ac86b3e8ace7\"\nmetrics = [\"hit@10\", \"ndcg@10\"]\n[split]\nkind = \"leave-last\"\ntest = 1\nvalid = 1\n";
+        let published = "5cbd981d54f8d2e30db5528992dbb3ddb9a8eeced029b40f5bcf6a7d744a35e3";
+        assert_eq!(protocol(text).hash(), published);
+        assert_eq!(protocol(&text.replace("metrics", "questions = \"held-out-rows\"\nmetrics")).hash(), published);
+        assert_ne!(protocol(&text.replace("metrics", "questions = \"each-next\"\nmetrics")).hash(), published);
+    }
+
+    #[test]
+    fn whole_validation_users_belong_to_questions_about_each_next_row() {
+        // Six sessions of three rows, the last two of them the test part.
+        let users: Vec<u32> = (0..18).map(|row| row / 3).collect();
+        let interactions = Interactions {
+            items: (0..18).map(|row| row % 4).collect::<Vec<u32>>().into(),
+            parts: Some(users.iter().map(|&user| if user < 4 { 0 } else { 2 }).collect::<Vec<u8>>().into()),
+            users: users.into(),
+            user_ids: rec_data::Vocabulary::numbers(6),
+            item_ids: rec_data::Vocabulary::numbers(4),
+            ..Interactions::default()
+        };
+        let data = Dataset { id: "file:s".into(), version: String::new(), content_hash: String::new(), interactions, candidates: None };
+        let each_next =
+            protocol("dataset = \"file:s\"\nquestions = \"each-next\"\nmetrics = [\"mrr@20\"]\n[split]\nkind = \"published\"\n");
+        let at_once = Protocol { questions: Questions::HeldOutRows, ..each_next.clone() };
+        let select = |text: &str| Selection { nested: Some(toml::from_str(text).expect("a nested validation")), ..Selection::default() };
+        let (whole, rows) = (select("kind = \"last-users\"\nvalid = 0.5"), select("kind = \"leave-last\"\nvalid = 1"));
+        let views = each_next.prepare(&data, 0, &whole).expect("belongs").views;
+        assert_eq!(views.valid.expect("nested").users(), [2, 2, 3, 3]);
+        assert_eq!((views.test.users(), views.test.histories().row(3)), (&[4, 4, 5, 5][..], &[3, 0][..]));
+        for (protocol, selection) in [(&each_next, &rows), (&at_once, &whole)] {
+            let error = protocol.prepare(&data, 0, selection).err().expect("does not belong");
+            assert!(error.to_string().contains("`last-users`"), "{error}");
+        }
     }
 
     #[test]

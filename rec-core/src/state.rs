@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rec_data::csr::Csr;
 use rec_data::{fail, problem, require};
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Serialize;
@@ -39,6 +40,14 @@ impl StateWriter {
     /// Adds a u32 array.
     pub fn ids(&mut self, name: &str, shape: &[usize], values: &[u32]) {
         self.arrays.push((name.into(), Dtype::U32, shape.to_vec(), bytemuck::cast_slice(values).to_vec()));
+    }
+
+    /// Adds a sparse matrix: the lengths of its rows, its columns and, where it has any, its values.
+    pub fn csr(&mut self, name: &str, matrix: &Csr) {
+        let lengths: Vec<u32> = (0..matrix.num_rows()).map(|row| matrix.row(row).len() as u32).collect();
+        self.ids(&format!("{name}/lengths"), &[lengths.len()], &lengths);
+        self.ids(&format!("{name}/columns"), &[matrix.len()], matrix.columns());
+        self.floats(&format!("{name}/values"), &[matrix.values().len()], matrix.values());
     }
 
     /// Adds an f32 tensor from any device.
@@ -164,6 +173,22 @@ impl StateReader {
     /// a data problem where it is missing or of another type.
     pub fn ids(&self, name: &str) -> Result<(Vec<usize>, Vec<u32>)> {
         self.array(name, Dtype::U32).map(|(shape, bytes)| (shape, copied(bytes)))
+    }
+
+    /// A sparse matrix with `num_columns` columns and, where it is given, `num_rows` rows.
+    ///
+    /// # Errors
+    /// a data problem where it is missing or another data set's.
+    pub fn csr(&self, name: &str, num_rows: Option<usize>, num_columns: usize) -> Result<Csr> {
+        let (lengths, columns) = (self.ids(&format!("{name}/lengths"))?.1, self.ids(&format!("{name}/columns"))?.1);
+        let values = self.floats(&format!("{name}/values"))?.1;
+        let fits = num_rows.is_none_or(|n| n == lengths.len())
+            && lengths.iter().map(|&length| u64::from(length)).sum::<u64>() == columns.len() as u64
+            && (values.is_empty() || values.len() == columns.len())
+            && columns.iter().all(|&column| (column as usize) < num_columns);
+        require!(fits, Data, "{}: `{name}` is that of another data set: train again", self.path);
+        let rows: Vec<u32> = (0u32..).zip(&lengths).flat_map(|(row, &length)| std::iter::repeat_n(row, length as usize)).collect();
+        Ok(Csr::from_coordinates(lengths.len(), num_columns, &rows, &columns, &values))
     }
 
     /// Reads an f32 array over `into`, which must have as many values.

@@ -38,21 +38,46 @@ pub fn standard_deviation(values: &[f64]) -> f64 {
     (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (values.len() - 1) as f64).sqrt()
 }
 
-/// Percentile bootstrap of the mean over users (Efron 1979): users are drawn with replacement `draws` times. NaN values do not count.
+/// Values of one user each, or of the questions about one session.
+pub type Groups<'a> = Vec<&'a [f64]>;
+
+/// `values` by whose they are: neighbours of the same `users` stand together.
+pub fn by_user<'a, U: PartialEq>(users: &[U], mut values: &'a [f64]) -> Groups<'a> {
+    let group = |same: &[U]| {
+        let (group, rest) = values.split_at(same.len());
+        values = rest;
+        group
+    };
+    users.chunk_by(PartialEq::eq).map(group).collect()
+}
+
+/// Percentile bootstrap of the mean of all values (Efron 1979): users, each with all their values, are drawn with replacement `draws`
+/// times. The questions about one session are no independent draws, so they come or stay away together. NaN values do not count.
 ///
 /// # Panics
 /// where no value counts.
-pub fn over_users(values: &[f64], draws: usize, seed: u64) -> Interval {
-    let values: Vec<f64> = values.iter().copied().filter(|v| !v.is_nan()).collect();
+pub fn over_users(groups: &Groups, draws: usize, seed: u64) -> Interval {
+    let sums: Vec<(f64, usize)> = groups.iter().map(|group| sum(group)).filter(|group| group.1 > 0).collect();
+    assert!(!sums.is_empty(), "the mean of nothing");
+    let mean = |(sum, count): (f64, usize)| sum / count as f64;
     let mut means: Vec<f64> = (0..draws as u64)
         .map(|draw| {
             let mut rng = Rng::keyed(seed, Stream::Bootstrap, draw, 0);
-            values.iter().map(|_| values[rng.below(values.len() as u32) as usize]).sum::<f64>() / values.len() as f64
+            mean(total(sums.iter().map(|_| sums[rng.below(sums.len() as u32) as usize])))
         })
         .collect();
     means.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| means[((draws - 1) as f64 * share).round() as usize];
-    Interval { mean: mean(&values), low: at(0.025), high: at(0.975) }
+    Interval { mean: mean(total(sums.iter().copied())), low: at(0.025), high: at(0.975) }
+}
+
+/// Sum and number of the values that count.
+fn sum(values: &[f64]) -> (f64, usize) {
+    total(values.iter().filter(|v| !v.is_nan()).map(|&v| (v, 1)))
+}
+
+fn total(sums: impl Iterator<Item = (f64, usize)>) -> (f64, usize) {
+    sums.fold((0.0, 0), |(sum, count), (s, n)| (sum + s, count + n))
 }
 
 /// What a paired comparison of two models over the same users found.
@@ -60,20 +85,22 @@ pub fn over_users(values: &[f64], draws: usize, seed: u64) -> Interval {
 pub struct Paired {
     /// Mean difference, first less second, with a bootstrap interval over users.
     pub difference: Interval,
-    /// Two-sided p of Wilcoxon's signed-rank test (normal approximation, ties and zeros corrected).
+    /// Two-sided p of Wilcoxon's signed-rank test (normal approximation, ties and zeros corrected), over the sums of each user's differences.
     pub wilcoxon_p: f64,
     /// Users compared.
     pub users: usize,
 }
 
-/// Compares two models user by user.
+/// Compares two models user by user: `users[i]` has the values `first[i]` and `second[i]`.
 ///
 /// # Panics
 /// where the lists differ in length or no user counts.
-pub fn paired(first: &[f64], second: &[f64], draws: usize, seed: u64) -> Paired {
-    assert_eq!(first.len(), second.len(), "the same users");
-    let differences: Vec<f64> = first.iter().zip(second).map(|(a, b)| a - b).filter(|d| !d.is_nan()).collect();
-    Paired { difference: over_users(&differences, draws, seed), wilcoxon_p: wilcoxon(&differences), users: differences.len() }
+pub fn paired<U: PartialEq>(users: &[U], first: &[f64], second: &[f64], draws: usize, seed: u64) -> Paired {
+    assert!(users.len() == first.len() && first.len() == second.len(), "the same users");
+    let differences: Vec<f64> = first.iter().zip(second).map(|(a, b)| a - b).collect();
+    let groups = by_user(users, &differences);
+    let sums: Vec<f64> = groups.iter().map(|group| sum(group)).filter(|group| group.1 > 0).map(|group| group.0).collect();
+    Paired { difference: over_users(&groups, draws, seed), wilcoxon_p: wilcoxon(&sums), users: sums.len() }
 }
 
 /// Two-sided p of the signed-rank test; zeros are dropped, ties share their mean rank.
@@ -137,9 +164,25 @@ mod tests {
     #[test]
     fn the_bootstrap_interval_has_the_width_of_the_normal_one() {
         let values: Vec<f64> = (0..1000).map(|i| f64::from(i % 10)).collect();
-        let interval = over_users(&values, 2000, 1);
+        let users: Vec<usize> = (0..1000).collect();
+        let interval = over_users(&by_user(&users, &values), 2000, 1);
         let half = 1.96 * standard_deviation(&values) / 1000f64.sqrt();
         assert!(((interval.high - interval.low) / (2.0 * half) - 1.0).abs() < 0.1, "{interval:?} for ± {half}");
+    }
+
+    #[test]
+    fn questions_about_one_session_are_drawn_together() {
+        // Four equal questions a session tell as much as one: the interval is that of the sessions, twice as wide as of single questions.
+        let once: Vec<f64> = (0..250).map(|i| f64::from(i % 10)).collect();
+        let values: Vec<f64> = once.iter().flat_map(|&v| [v; 4]).collect();
+        let sessions: Vec<usize> = (0..1000).map(|i| i / 4).collect();
+        let alone: Vec<usize> = (0..250).collect();
+        assert_eq!(over_users(&by_user(&sessions, &values), 500, 1), over_users(&by_user(&alone, &once), 500, 1));
+        // NaN values are no questions; a session of nothing else is none.
+        let few = [1.0, f64::NAN, 3.0, f64::NAN];
+        assert_eq!(over_users(&by_user(&[0, 0, 0, 1], &few), 50, 1), Interval { mean: 2.0, low: 2.0, high: 2.0 });
+        let zeros = [0.0; 4];
+        assert_eq!(paired(&[0, 0, 0, 1], &few, &zeros, 50, 1).users, 1);
     }
 
     #[test]

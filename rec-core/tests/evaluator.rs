@@ -320,7 +320,7 @@ fn a_score_that_is_nan_or_infinite_is_an_error_that_names_user_and_item() {
                     }
                 }
             }
-            let history = Csr::from_rows(items, [[0u32; 0]]);
+            let history = Csr::from_rows(items, [[0u32; 0]]).into();
             let error = top_items(&model, &Users::new(&[2], &history), &[vec![]], 10).expect_err("a score is not finite");
             assert_eq!(Kind::exit_code_of(&error), Kind::Numeric.exit_code());
             assert!(error.to_string().contains(&format!("item number {item} ")), "{error}");
@@ -352,7 +352,7 @@ fn an_item_at_minus_infinity_is_never_recommended() {
             assert!([0, 1, 2, 4, 5].iter().all(|&at| found.get(metrics[at]) == Some(0.0)), "{:?}", found.values);
             assert_eq!(found.get(metrics[3]), Some(2.0 / 40.0));
         }
-        let history = Csr::from_rows(items, [[0u32; 0]]);
+        let history = Csr::from_rows(items, [[0u32; 0]]).into();
         let lists = top_items(model, &Users::new(&[2], &history), &[vec![]], 20).expect("−∞ is allowed");
         let mut shown: Vec<u32> = lists[0].iter().map(|e| e.0).collect();
         shown.sort_unstable();
@@ -364,7 +364,7 @@ fn an_item_at_minus_infinity_is_never_recommended() {
 fn recommendations_are_the_best_unmasked_items_best_first_with_their_scores() {
     let (users, items) = (6, 530);
     let model = Bilinear::random(users, items, 7, true);
-    let histories = Csr::from_rows(items, vec![[0u32; 0]; users]);
+    let histories = Csr::from_rows(items, vec![[0u32; 0]; users]).into();
     let masked: Vec<Vec<u32>> = (0..users as u32).map(|u| (0..items as u32).filter(|i| (i * 7 + u) % 3 == 0).collect()).collect();
     let ids: Vec<u32> = (0..users as u32).rev().collect();
     for model in [&model, &model.dense()] {

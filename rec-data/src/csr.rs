@@ -148,6 +148,11 @@ impl Csr {
         &self.values
     }
 
+    /// The starts of the rows, the columns and the values.
+    pub(crate) fn into_parts(self) -> (Vec<usize>, Vec<u32>, Vec<f32>) {
+        (self.starts, self.columns, self.values)
+    }
+
     /// Whether a matrix made by [`sorted`](Self::sorted) has an entry at (`row`, `column`).
     pub fn contains(&self, row: usize, column: u32) -> bool {
         self.row(row).binary_search(&column).is_ok()

@@ -16,12 +16,14 @@ pub mod folders;
 pub mod interactions;
 pub mod notes;
 pub mod problem;
+pub mod questions;
 pub mod readers;
 pub mod rng;
 pub mod sampler;
 pub mod split;
 pub mod view;
 pub mod vocabulary;
+pub mod windows;
 
 pub use column::Column;
 pub use interactions::{Interactions, Part};

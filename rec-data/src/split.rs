@@ -85,6 +85,24 @@ pub enum Nested {
         /// How many.
         valid: usize,
     },
+    /// Whole users, a share of those with a training row, at random: for questions about each next row
+    /// ([`Questions::EachNext`](crate::questions::Questions::EachNext)), for nothing else is known of such a user.
+    Users {
+        /// The share, of which ⌊share·n⌋ users are taken.
+        valid: f64,
+    },
+    /// As `users`, but those whose last row comes last: by time, equal times and all where there are no times by the order of the source.
+    LastUsers {
+        /// The share, of which ⌊share·n⌋ users are taken.
+        valid: f64,
+    },
+}
+
+impl Nested {
+    /// Whether it takes whole users.
+    pub fn takes_users(&self) -> bool {
+        matches!(self, Self::Users { .. } | Self::LastUsers { .. })
+    }
 }
 
 /// Row numbers of each part, rising.
@@ -164,6 +182,9 @@ pub fn split(data: &Interactions, spec: &SplitSpec, nested: Option<&Nested>, see
     if let Some(nested) = nested {
         let has_valid = places.iter().any(|p| matches!(p, Place::Valid | Place::ValidContext));
         require!(!has_valid, Usage, "the split has a validation part already: leave `nested` out");
+        if let Nested::Users { valid } | Nested::LastUsers { valid } = nested {
+            require!((0.0..1.0).contains(valid), Usage, "`valid` of the nested validation is {valid}: it must lie in [0, 1)");
+        }
         carve(data, nested, seed, &mut places);
     }
     let of = |place: Place| (0..data.len() as u32).filter(|&r| places[r as usize] == place).collect::<Vec<_>>();
@@ -286,28 +307,38 @@ fn num_asked(n: usize, fold_in: f64) -> usize {
 }
 
 fn carve(data: &Interactions, nested: &Nested, seed: u64, places: &mut [Place]) {
-    for (user, mut rows) in groups(data, By::User).into_iter().enumerate() {
-        rows.retain(|&r| places[r as usize] == Place::Train);
-        let held = match nested {
-            Nested::Random { valid } => {
-                Rng::keyed(seed, Stream::Nested, 0, user as u64).shuffle(&mut rows);
-                (valid * rows.len() as f64) as usize
-            }
-            Nested::Temporal { valid } => {
-                rows = in_time(data, rows);
-                (valid * rows.len() as f64) as usize
-            }
-            Nested::LeaveLast { valid } => {
-                rows = in_time(data, rows);
-                *valid
-            }
-        };
-        if rows.len() > held {
-            for &row in &rows[rows.len() - held..] {
-                places[row as usize] = Place::Valid;
-            }
+    let mut by_user = groups(data, By::User);
+    by_user.iter_mut().for_each(|rows| rows.retain(|&r| places[r as usize] == Place::Train));
+    let share = |valid: f64, n: usize| (valid * n as f64) as usize;
+    let held: Vec<u32> = match *nested {
+        Nested::Random { valid } => {
+            by_user.iter_mut().enumerate().for_each(|(user, rows)| Rng::keyed(seed, Stream::Nested, 0, user as u64).shuffle(rows));
+            last_of_each(by_user, |n| share(valid, n))
         }
-    }
+        Nested::Temporal { valid } => last_of_each(by_user.into_iter().map(|rows| in_time(data, rows)), |n| share(valid, n)),
+        Nested::LeaveLast { valid } => last_of_each(by_user.into_iter().map(|rows| in_time(data, rows)), |_| valid),
+        Nested::Users { valid } => {
+            by_user.retain(|rows| !rows.is_empty());
+            Rng::keyed(seed, Stream::Nested, 0, 0).shuffle(&mut by_user);
+            by_user.split_off(by_user.len() - share(valid, by_user.len())).concat()
+        }
+        Nested::LastUsers { valid } => {
+            let time = |r: u32| data.times.as_deref().map_or(0, |times| times[r as usize]);
+            by_user.retain(|rows| !rows.is_empty());
+            by_user.sort_by_key(|rows| rows.iter().map(|&r| (time(r), r)).max());
+            by_user.split_off(by_user.len() - share(valid, by_user.len())).concat()
+        }
+    };
+    held.into_iter().for_each(|r| places[r as usize] = Place::Valid);
+}
+
+/// The last `count(n)` of the n rows of each group that has more.
+fn last_of_each(groups: impl IntoIterator<Item = Vec<u32>>, count: impl Fn(usize) -> usize) -> Vec<u32> {
+    let last = |mut rows: Vec<u32>| {
+        let held = count(rows.len());
+        if rows.len() > held { rows.split_off(rows.len() - held) } else { Vec::new() }
+    };
+    groups.into_iter().flat_map(last).collect()
 }
 
 /// A sentence on how much of train lies after the first test rows, where it does.

@@ -10,8 +10,10 @@ use crate::candidates::CandidateLists;
 use crate::csr::Csr;
 use crate::features::Features;
 use crate::interactions::Interactions;
+use crate::questions::{Asked, Held, Questions, rows_of_users};
 use crate::rng::{Rng, Stream};
-use crate::split::{Split, in_time};
+use crate::split::Split;
+use crate::windows::Windows;
 use crate::{Column, Vocabulary, fail, require};
 
 /// The rows that a model learns from, and what they imply.
@@ -175,9 +177,9 @@ impl Names {
 /// What is asked of a model about held-out rows.
 #[derive(Debug)]
 pub struct HeldOut {
-    /// The evaluated users: those with at least one target.
+    /// The user of each question; a question has at least one target.
     users: Vec<u32>,
-    histories: Csr,
+    histories: Windows,
     masked: Csr,
     targets: Csr,
     candidates: Option<Csr>,
@@ -202,8 +204,17 @@ impl HeldOut {
     ///
     /// # Panics
     /// where a matrix has not a row for each user.
-    pub fn new(users: Vec<u32>, histories: Csr, masked: &Csr, targets: &Csr, candidates: Option<&Csr>, rows: RatedRows) -> Self {
-        for matrix in [Some(&histories), Some(masked), Some(targets), candidates].into_iter().flatten() {
+    pub fn new(
+        users: Vec<u32>,
+        histories: impl Into<Windows>,
+        masked: &Csr,
+        targets: &Csr,
+        candidates: Option<&Csr>,
+        rows: RatedRows,
+    ) -> Self {
+        let histories = histories.into();
+        assert_eq!(histories.num_rows(), users.len(), "a history for each user");
+        for matrix in [Some(masked), Some(targets), candidates].into_iter().flatten() {
             assert_eq!(matrix.num_rows(), users.len(), "a row for each user");
         }
         let targets = keep_last(targets);
@@ -222,13 +233,14 @@ impl HeldOut {
         Self { blocked, ..self }
     }
 
-    /// The evaluated users, rising. The rows of all matrices below are those of this list.
+    /// The evaluated users, rising; where a session is asked about row by row, once for each question. The rows of all matrices below
+    /// are those of this list.
     pub fn users(&self) -> &[u32] {
         &self.users
     }
 
     /// What each user did before, oldest first: what a model may score the user from.
-    pub fn histories(&self) -> &Csr {
+    pub fn histories(&self) -> &Windows {
         &self.histories
     }
 
@@ -271,7 +283,7 @@ impl HeldOut {
         };
         Self {
             users: at.iter().map(|&i| self.users[i]).collect(),
-            histories: pick(&self.histories),
+            histories: self.histories.select(&at.iter().map(|&i| i as u32).collect::<Vec<_>>()),
             masked: pick(&self.masked),
             targets: pick(&self.targets),
             candidates: self.candidates.as_ref().map(pick),
@@ -306,6 +318,8 @@ impl Deref for TestView {
 /// How held-out rows become questions.
 #[derive(Clone, Debug, Default)]
 pub struct Asking {
+    /// What is asked about held-out rows.
+    pub questions: Questions,
     /// Rows with a smaller value are not relevant (they stay rating rows).
     pub relevant_at_least: Option<f32>,
     /// Which items are not recommended.
@@ -387,7 +401,9 @@ pub fn views(data: &Interactions, published: Option<&CandidateLists>, split: &Sp
         None
     } else {
         let candidates = match (&asking.valid_candidates, &asking.candidates) {
-            (Some(Candidates::Published), _) => fail!(Usage, "published candidate lists belong to the test rows: let validation rank others"),
+            (Some(Candidates::Published), _) => {
+                fail!(Usage, "published candidate lists belong to the test rows: let validation rank others")
+            }
             (Some(own), _) => own.clone(),
             (None, Candidates::Published) => Candidates::All,
             (None, same) => same.clone(),
@@ -421,43 +437,24 @@ fn held_out(
     let value = |r: u32| data.values.as_deref().map_or(1.0, |v| v[r as usize]);
     let relevant = |r: u32| threshold.is_none_or(|t| value(r) >= t);
     let popularity = train.popularity();
-    let known_user = |u: u32| !train.by_user().row(u as usize).is_empty();
-    let held: Vec<u32> = rows
-        .held
-        .iter()
-        .copied()
-        .filter(|&r| !asking.drop_cold || (known_user(data.users[r as usize]) && popularity[data.items[r as usize] as usize] > 0))
-        .collect();
-
-    let mut place = vec![u32::MAX; data.num_users()];
-    let mut users: Vec<u32> = held.iter().filter(|&&r| relevant(r)).map(|&r| data.users[r as usize]).collect();
-    users.sort_unstable();
-    users.dedup();
-    users.iter().enumerate().for_each(|(at, &u)| place[u as usize] = at as u32);
-    let matrix = |rows: &mut dyn Iterator<Item = u32>, with_values: bool| {
-        let (mut at, mut items, mut values) = (Vec::new(), Vec::new(), Vec::new());
-        for r in rows {
-            let p = place[data.users[r as usize] as usize];
-            if p != u32::MAX {
-                at.push(p);
-                items.push(data.items[r as usize]);
-                if with_values {
-                    values.push(value(r));
-                }
-            }
-        }
-        Csr::from_coordinates(users.len(), data.num_items(), &at, &items, &values)
+    let known_item = |r: u32| popularity[data.items[r as usize] as usize] > 0;
+    let known_user = |r: u32| !train.by_user().row(data.users[r as usize] as usize).is_empty();
+    let each_next = asking.questions == Questions::EachNext;
+    let kept =
+        |rows: &[u32]| rows.iter().copied().filter(|&r| !asking.drop_cold || ((each_next || known_user(r)) && known_item(r))).collect();
+    let held: Vec<u32> = kept(rows.held);
+    let Asked { users, histories, targets } = if each_next {
+        let context: Vec<u32> = kept(rows.context);
+        Held { data, history: rows.history, context: &context, asked: &held, relevant: &relevant }.each_next(train)?
+    } else {
+        Held { data, history: rows.history, context: rows.context, asked: &held, relevant: &relevant }.by_user()
     };
-    let mut past = [rows.history, rows.context].concat();
-    past.sort_unstable();
-    let past = in_time(data, past);
-    let histories = matrix(&mut past.iter().copied(), data.values.is_some());
+    let targets = keep_last(&targets);
     let masked = match asking.mask {
-        Mask::Seen => histories.sorted(),
-        Mask::SeenRelevant => matrix(&mut past.iter().copied().filter(|&r| relevant(r)), false).sorted(),
+        Mask::Seen => masked(&histories, data.num_items(), f32::NEG_INFINITY),
+        Mask::SeenRelevant => masked(&histories, data.num_items(), threshold.unwrap_or(f32::NEG_INFINITY)),
         Mask::Nothing => Csr::from_rows(data.num_items(), vec![[]; users.len()]),
     };
-    let targets = keep_last(&matrix(&mut held.iter().copied().filter(|&r| relevant(r)), data.values.is_some()));
     let candidates = match &asking.candidates {
         // The few items without a training row are blocked instead: a list for each user would be as large as all scores.
         Candidates::All | Candidates::TrainItems => None,
@@ -467,10 +464,14 @@ fn held_out(
         }
         Candidates::Sampled { n, popularity_percent } => {
             let sampler = crate::sampler::Sampler::new(*popularity_percent as f64 / 100.0, &popularity);
+            // Each user's list is drawn once, also where several questions are asked about the user.
+            let mut drawn_for = users.clone();
+            drawn_for.dedup();
             // What the user has in any part: a test item must not be a negative of the validation either.
-            let ever = matrix(&mut (0..data.len() as u32), false).sorted();
-            let drawn = draw_candidates(&users, &ever, *n, &sampler, seed, data)?;
-            Some(with_targets(&targets, drawn.iter().map(Vec::as_slice)))
+            let ever = rows_of_users(data, &drawn_for, &mut (0..data.len() as u32), false).sorted();
+            let drawn = draw_candidates(&drawn_for, &ever, *n, &sampler, seed, data)?;
+            let of = |user: &u32| drawn[drawn_for.partition_point(|u| u < user)].as_slice();
+            Some(with_targets(&targets, users.iter().map(of)))
         }
     };
     let blocked = match asking.candidates {
@@ -483,6 +484,19 @@ fn held_out(
         values: data.values.as_deref().map(|v| held.iter().map(|&r| v[r as usize]).collect()).unwrap_or_default(),
     };
     Ok(HeldOut { users, histories, masked, targets, candidates, blocked, rows })
+}
+
+/// The items of each history whose value is at least `least`, rising, each once.
+fn masked(histories: &Windows, num_items: usize, least: f32) -> Csr {
+    let of = |row: usize| {
+        let values = histories.row_values(row);
+        let enough = |at: usize| values.get(at).copied().unwrap_or(1.0) >= least;
+        let mut items: Vec<u32> = histories.row(row).iter().enumerate().filter(|&(at, _)| enough(at)).map(|(_, &item)| item).collect();
+        items.sort_unstable();
+        items.dedup();
+        items
+    };
+    Csr::from_rows(num_items, (0..histories.num_rows()).map(of))
 }
 
 /// Each row by rising column; of equal columns the last one's value.

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rec_data::dataset::{self, Dataset, Folders, Status};
+use rec_data::questions::Questions;
+use rec_data::split::{SplitSpec, split};
+use rec_data::view::{Asking, Mask, views};
 use rec_data::{Kind, Part, catalogue};
 
 /// The folders of this run: the user's data, and a cache of its own that stays between runs.
@@ -44,8 +47,8 @@ fn every_data_set_at_hand_has_its_published_counts_and_content() {
         ("yelp2018", [1_237_259, 0, 324_147]),
         ("lastfm-lightgcn", [42_135, 0, 10_533]),
         ("ncf-ml-1m", [994_169, 0, 6_040]),
-        ("yoochoose1_64", [486_026, 304_354, 55_898]),
-        ("diginetica", [906_140, 245_546, 60_858]),
+        ("yoochoose-1-64", [486_026, 0, 71_222]),
+        ("diginetica", [906_140, 0, 76_821]),
         ("rsc15-100k", [70_278, 0, 13_568]),
     ]);
     for entry in catalogue::entries() {
@@ -63,6 +66,32 @@ fn every_data_set_at_hand_has_its_published_counts_and_content() {
         for check in dataset::verify(&entry.id, &folders).expect("verified") {
             assert!(!matches!(check.status, Status::Wrong { .. }), "{check:?}");
         }
+    }
+}
+
+/// The questions about each next row are those of SR-GNN's test file: 55,898 and 60,858 of them, 412 and none about an item that no
+/// training session has.
+#[test]
+fn questions_about_sessions_are_the_published_prefixes_and_targets() {
+    let Some(folders) = folders() else { return };
+    for (id, folder, asked, unknown) in [("yoochoose-1-64", "yoochoose1_64", 55_898, 412), ("diginetica", "diginetica", 60_858, 0)] {
+        let Some(dataset) = open(id, &folders) else { continue };
+        let data = &dataset.interactions;
+        let published = folders.data.as_ref().expect("set").join(folder).join("test_prefixes.txt");
+        let Ok(published) = std::fs::read_to_string(&published) else { continue };
+        let split = split(data, &SplitSpec::Published {}, None, 1).expect("has parts");
+        let asking = Asking { questions: Questions::EachNext, mask: Mask::Nothing, ..Asking::default() };
+        let made = views(data, None, &split, &asking, 1).expect("sessions are held out whole");
+        let raw = |items: &[u32]| items.iter().map(|&i| data.item_ids.raw(i)).collect::<Vec<_>>().join(" ");
+        let question = |at: usize| format!("{}\t{}", raw(made.test.histories().row(at)), raw(made.test.targets().row(at)));
+        let mut found: Vec<String> = (0..made.test.users().len()).map(question).collect();
+        let mut expected: Vec<&str> = published.lines().collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert!(found == expected, "{id}: the questions differ");
+        let popularity = made.train.popularity();
+        let cold = made.test.targets().columns().iter().filter(|&&i| popularity[i as usize] == 0).count();
+        assert_eq!((found.len(), cold), (asked, unknown), "{id}");
     }
 }
 

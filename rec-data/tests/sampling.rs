@@ -107,7 +107,8 @@ fn sampled_candidates_are_as_many_as_asked_for_and_never_an_item_that_the_user_e
                 for relevant_at_least in [None, Some(4.0)] {
                     for popularity_percent in [0, 100] {
                         let candidates = Candidates::Sampled { n: 12, popularity_percent };
-                        let asking = Asking { relevant_at_least, mask, candidates, valid_candidates: None, drop_cold: false };
+                        let asking =
+                            Asking { relevant_at_least, mask, candidates, valid_candidates: None, drop_cold: false, ..Asking::default() };
                         let views = views(&data, None, &split, &asking, 5).expect("made");
                         let valid = views.valid.as_deref().expect("every split here has a validation part");
                         for (part, held) in [("valid", valid), ("test", &*views.test)] {
@@ -179,8 +180,8 @@ fn everything(data: &Interactions) -> Vec<String> {
         let Views { train, valid, test, all_of_train } = views(data, None, &split, &asking, 8).expect("made");
         seen.push(format!("{split:?}"));
         for held in [valid.as_deref(), Some(&*test)].into_iter().flatten() {
-            let matrices = [held.histories(), held.masked(), held.targets(), held.candidates().expect("asked for")];
-            seen.push(format!("{:?} {matrices:?} {:?}", held.users(), held.rows()));
+            let matrices = [held.masked(), held.targets(), held.candidates().expect("asked for")];
+            seen.push(format!("{:?} {:?} {matrices:?} {:?}", held.users(), held.histories(), held.rows()));
         }
         for view in [train, all_of_train] {
             for negative_alpha in [0.0, 0.5] {

@@ -80,7 +80,7 @@ fn a_user_without_training_rows_is_scored_by_the_history_alone_in_whatever_order
         assert!(scores(Users::NEW, &[]).iter().all(|score| score.is_finite()), "{name}: no history");
         // A user's scores do not depend on who is asked about along with it.
         let (items, ratings) = ([3, 0, 4, 5], [1.0, 4.0, 1.5, 2.0]);
-        let histories = Csr::from_coordinates(3, 6, &[0, 1, 1, 2], &items, if rated { &ratings } else { &[] });
+        let histories = Csr::from_coordinates(3, 6, &[0, 1, 1, 2], &items, if rated { &ratings } else { &[] }).into();
         let together = crate::data::scores(&*model, &Users::new(&[2, Users::NEW, 1], &histories));
         together[1].iter().zip(&expected).for_each(|(a, b)| assert!((a - b).abs() < 1e-6, "{name}: {a} and {b}"));
     }
@@ -300,7 +300,7 @@ fn autorec_refuses_data_and_histories_without_ratings() {
         assert!(error.to_string().contains("learns from ratings, and this data has none"), "{error}");
         assert_eq!(Kind::exit_code_of(&error), Kind::Usage.exit_code());
     }
-    let histories = Csr::from_rows(6, [[1, 2]]);
+    let histories = Csr::from_rows(6, [[1, 2]]).into();
     let data = five();
     for model in [small::<UserAutoRec>(&config, &data), small::<ItemAutoRec>(&config, &data)] {
         let error = model.score(&Users::new(&[Users::NEW], &histories)).err().expect("the history has no ratings");

@@ -82,7 +82,7 @@ pub fn scores(model: &dyn Score, users: &Users) -> Matrix {
 pub fn scores_of(model: &dyn Score, user: u32, history: &[(u32, f32)], rated: bool) -> Vec<f64> {
     let (items, ratings): (Vec<u32>, Vec<f32>) = history.iter().copied().unzip();
     let zeros = vec![0; items.len()];
-    let histories = Csr::from_coordinates(1, model.num_items(), &zeros, &items, if rated { &ratings } else { &[] });
+    let histories = Csr::from_coordinates(1, model.num_items(), &zeros, &items, if rated { &ratings } else { &[] }).into();
     scores(model, &Users::new(&[user], &histories)).remove(0)
 }
 

@@ -103,7 +103,7 @@ where
     let histories: Vec<Vec<u32>> = asked["histories"].as_array().expect("a list").iter().map(ids).collect();
     let rows: Vec<u32> = (0..).zip(&histories).flat_map(|(row, items)| vec![row; items.len()]).collect();
     let ratings: Vec<f32> = asked["values"].as_array().into_iter().flatten().flat_map(numbers).map(|v| v as f32).collect();
-    let histories = Csr::from_coordinates(histories.len(), data.num_items(), &rows, &histories.concat(), &ratings);
+    let histories = Csr::from_coordinates(histories.len(), data.num_items(), &rows, &histories.concat(), &ratings).into();
     let found = scores(&model, &Users::new(&ids(&asked["ids"]), &histories));
     let expected: Vec<Vec<f64>> = case["scores"].as_array().expect("rows").iter().map(numbers).collect();
     assert_eq!(found.len(), expected.len(), "{what}");

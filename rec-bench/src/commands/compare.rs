@@ -49,7 +49,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<()> {
     let (users, a) = read_per_user(&args.first.join("per_user.parquet"), metric)?;
     let (same, b) = read_per_user(&args.second.join("per_user.parquet"), metric)?;
     require!(users == same, Data, "the two runs measured different users");
-    let found = paired(&a, &b, 2000, 1);
+    let found = paired(&users, &a, &b, 2000, 1);
     if args.json {
         return say_json(&found);
     }

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use rec_core::events::Clock;
 use rec_data::dataset::{self, Description, Status};
 use rec_data::fail;
+use rec_data::questions::Questions;
 use rec_data::split::SplitSpec;
 
 use super::{say, say_json};
@@ -110,7 +111,7 @@ pub(super) fn run(args: DataArgs, bench: &Bench) -> Result<()> {
         }
         DataCommand::Split { table, out } => {
             let table = table::find(&table)?;
-            if matches!(table.protocol.split, SplitSpec::HeldOutUsers { .. }) {
+            if matches!(table.protocol.split, SplitSpec::HeldOutUsers { .. }) || table.protocol.questions == Questions::EachNext {
                 fail!(
                     Usage,
                     "RecBole's benchmark files have no place for what a held-out user is known by: this split cannot be written out"

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use rec_core::eval::top_items;
 use rec_core::model::Users;
-use rec_data::csr::Csr;
+use rec_data::windows::Windows;
 use rec_data::{Interactions, problem, require};
 
 use super::{say, say_json};
@@ -41,7 +41,7 @@ pub(super) fn run(args: &RecommendArgs, bench: &Bench) -> Result<()> {
         Some(raw) => {
             let user = data.user_ids.number(raw).ok_or_else(|| problem!(Usage, "{} has no user `{raw}`", config.protocol.dataset))?;
             let train = learned_from(&config, &prepared);
-            (user, train.by_user().select(&[user]))
+            (user, Windows::from(train.by_user().select(&[user])))
         }
         None => {
             require!(
@@ -68,7 +68,7 @@ pub(super) fn run(args: &RecommendArgs, bench: &Bench) -> Result<()> {
 }
 
 /// A history as one row: items, or items with their ratings.
-fn history(entries: &[String], data: &Interactions, dataset: &str) -> Result<Csr> {
+fn history(entries: &[String], data: &Interactions, dataset: &str) -> Result<Windows> {
     let (mut items, mut ratings) = (Vec::new(), Vec::new());
     for entry in entries {
         // An id may hold a colon itself.
@@ -89,5 +89,6 @@ fn history(entries: &[String], data: &Interactions, dataset: &str) -> Result<Csr
         ratings.len(),
         items.len()
     );
-    Ok(Csr::from_coordinates(1, data.num_items(), &vec![0; items.len()], &items, &ratings))
+    let all = 0..items.len();
+    Ok(Windows::new(items, ratings, vec![all]))
 }

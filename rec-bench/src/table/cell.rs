@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use rec_core::eval::Metric;
 use rec_core::protocol::JudgedBy;
-use rec_core::statistics::{Interval, over_seeds, over_users, standard_deviation};
+use rec_core::statistics::{Interval, by_user, over_seeds, over_users, standard_deviation};
 use rec_data::fail;
 use serde::{Deserialize, Serialize};
 
@@ -224,13 +224,14 @@ pub fn keep(cells: Vec<Cell>, before: &[Cell], table: &Table) -> Result<Vec<Cell
 
 /// The bootstrap's interval over users of what they have in the mean over runs with the same users; `None` where no user counts.
 fn interval_over_users(runs: &[PathBuf], metric: Metric) -> Result<Option<Interval>> {
-    let mut sums: Vec<f64> = Vec::new();
+    let (mut users, mut sums): (Vec<String>, Vec<f64>) = Default::default();
     for run in runs {
-        let (_, users) = read_per_user(&run.join("per_user.parquet"), metric)?;
-        sums.resize(users.len(), 0.0);
-        sums.iter_mut().zip(&users).for_each(|(sum, value)| *sum += value / runs.len() as f64);
+        let values;
+        (users, values) = read_per_user(&run.join("per_user.parquet"), metric)?;
+        sums.resize(values.len(), 0.0);
+        sums.iter_mut().zip(&values).for_each(|(sum, value)| *sum += value / runs.len() as f64);
     }
-    Ok(sums.iter().any(|v| !v.is_nan()).then(|| over_users(&sums, DRAWS, 1)))
+    Ok(sums.iter().any(|v| !v.is_nan()).then(|| over_users(&by_user(&users, &sums), DRAWS, 1)))
 }
 
 fn status(measured: Option<f64>, published: Option<f64>, tolerance: Option<f64>, metric: Metric, disputed: bool) -> Status {
@@ -256,7 +257,9 @@ mod tests {
     #[test]
     fn what_was_measured_before_is_kept_for_the_same_runs_under_the_same_protocol_only() {
         let row = |name: &str, size: usize| {
-            format!("[[row]]\nname = \"{name}\"\ntuned = \"\"\nmodel = {{ name = \"gmf\", embedding_size = {size} }}\ncell = [{{ metric = \"hit@10\", published = 0.5, tolerance = 0.1 }}]\n")
+            format!(
+                "[[row]]\nname = \"{name}\"\ntuned = \"\"\nmodel = {{ name = \"gmf\", embedding_size = {size} }}\ncell = [{{ metric = \"hit@10\", published = 0.5, tolerance = 0.1 }}]\n"
+            )
         };
         let table = |size: usize| -> Table {
             let head = "id = \"t\"\ntitle = \"\"\nsource = \"\"\n[protocol]\ndataset = \"d\"\nmetrics = [\"hit@10\"]\nsplit = { kind = \"published\" }\n";

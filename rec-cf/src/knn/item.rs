@@ -99,12 +99,12 @@ impl Fit for ItemKnn {
     }
 
     fn save(&self, out: &mut StateWriter) -> Result<()> {
-        save_csr("speaks_for", &self.speaks_for, out);
+        out.csr("speaks_for", &self.speaks_for);
         Ok(())
     }
 
     fn load(&mut self, from: &StateReader) -> Result<()> {
-        self.speaks_for = load_csr("speaks_for", self.num_items, from)?;
+        self.speaks_for = from.csr("speaks_for", Some(self.num_items), self.num_items)?;
         Ok(())
     }
 }
@@ -113,24 +113,6 @@ impl Fit for ItemKnn {
 pub(super) fn entries(data: &TrainView, use_values: bool) -> (Csr, Csr) {
     let plain = |m: &Csr| if use_values { m.clone() } else { Csr::from_rows(m.num_columns(), (0..m.num_rows()).map(|r| m.row(r))) };
     (plain(data.by_user()), plain(data.by_item()))
-}
-
-fn save_csr(name: &str, m: &Csr, out: &mut StateWriter) {
-    let lengths: Vec<u32> = (0..m.num_rows()).map(|r| m.row(r).len() as u32).collect();
-    out.ids(&format!("{name}/lengths"), &[lengths.len()], &lengths);
-    out.ids(&format!("{name}/columns"), &[m.len()], m.columns());
-    out.floats(&format!("{name}/values"), &[m.len()], m.values());
-}
-
-fn load_csr(name: &str, n: usize, from: &StateReader) -> Result<Csr> {
-    let lengths = from.ids(&format!("{name}/lengths"))?.1;
-    let columns = from.ids(&format!("{name}/columns"))?.1;
-    let values = from.floats(&format!("{name}/values"))?.1;
-    let rows: Vec<u32> = lengths.iter().enumerate().flat_map(|(r, &l)| std::iter::repeat_n(r as u32, l as usize)).collect();
-    let fits =
-        lengths.len() == n && rows.len() == columns.len() && columns.len() == values.len() && columns.iter().all(|&c| (c as usize) < n);
-    require!(fits, Data, "the saved neighbours are those of another data set");
-    Ok(Csr::from_coordinates(n, n, &rows, &columns, &values))
 }
 
 impl Score for ItemKnn {

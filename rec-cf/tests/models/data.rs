@@ -132,13 +132,13 @@ pub fn run_epoch(trainer: &mut dyn Trainer, epoch: u64) {
 /// Scores of all users of `data`, each with their training items as history.
 pub fn scores(model: &dyn Score, data: &TrainView) -> Matrix {
     let ids: Vec<u32> = (0..data.num_users() as u32).collect();
-    scores_of(model, &Users::new(&ids, data.by_user()))
+    scores_of(model, &Users::new(&ids, &data.by_user().clone().into()))
 }
 
 /// Scores from histories alone.
 pub fn scores_of_new(model: &dyn Score, histories: &[&[u32]]) -> Matrix {
     let ids = vec![Users::NEW; histories.len()];
-    scores_of(model, &Users::new(&ids, &Csr::from_rows(model.num_items(), histories)))
+    scores_of(model, &Users::new(&ids, &Csr::from_rows(model.num_items(), histories).into()))
 }
 
 fn scores_of(model: &dyn Score, users: &Users) -> Matrix {

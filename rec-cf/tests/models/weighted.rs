@@ -61,7 +61,8 @@ fn ials_alternates_exact_solutions_of_each_rows_equations() {
 /// The loss of the doc comment, pair by pair.
 fn loss(model: &Ials, config: &IalsConfig, data: &TrainView) -> f64 {
     let ids: Vec<u32> = (0..data.num_users() as u32).collect();
-    let Scores::Factors(factors) = model.score(&Users::new(&ids, data.by_user())).expect("known users") else { panic!("has vectors") };
+    let histories = data.by_user().clone().into();
+    let Scores::Factors(factors) = model.score(&Users::new(&ids, &histories)).expect("known users") else { panic!("has vectors") };
     let wide = |values: &[f32]| -> Matrix { values.chunks(factors.dim).map(|r| r.iter().map(|&v| f64::from(v)).collect()).collect() };
     let (users, items, has) = (wide(&factors.users), wide(&factors.items), has(data));
     let mut total = 0.0;

@@ -1,5 +1,5 @@
 //! Losses: values that a config names and all families share. Each file states its formula, its range and what it accepts; gradients
-//! are libtorch's, checked in f64 against differences.
+//! are libtorch's, checked in f64 against differences. [`shared_negatives()`] has some of them once more, in one pass of our own.
 
 mod bpr;
 mod bpr_max;
@@ -7,6 +7,7 @@ mod contrastive;
 mod cross_entropy;
 mod info_nce;
 mod sampled_softmax;
+mod shared_negatives;
 mod squared_error;
 mod top1;
 mod top1_max;
@@ -18,6 +19,7 @@ pub use contrastive::Contrastive;
 pub use cross_entropy::CrossEntropy;
 pub use info_nce::InfoNce;
 pub use sampled_softmax::SampledSoftmax;
+pub use shared_negatives::{OutputActivation, shared_negatives};
 pub use squared_error::SquaredError;
 pub use top1::Top1;
 pub use top1_max::Top1Max;

@@ -20,7 +20,8 @@ pub enum Rows {
     /// All of them, as the papers' optimizers do: momentum and decay also move rows that the batch did not touch.
     #[default]
     All,
-    /// Those of the batch: state of other rows waits (lazy Adam and its kin). Exact for SGD without momentum, and for Adagrad.
+    /// Those of the batch: state of other rows waits (lazy Adam and its kin). Exact for SGD and Adagrad, both without
+    /// momentum.
     Touched,
 }
 

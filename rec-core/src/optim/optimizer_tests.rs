@@ -8,7 +8,8 @@ fn rules() -> Vec<Rule> {
         Rule::Sgd { momentum: 0.0, nesterov: false },
         Rule::Sgd { momentum: 0.9, nesterov: false },
         Rule::Sgd { momentum: 0.9, nesterov: true },
-        Rule::Adagrad { initial: 0.1, epsilon: 1e-10 },
+        Rule::Adagrad { initial: 0.1, momentum: 0.0, epsilon: 1e-10 },
+        Rule::Adagrad { initial: 1e-6, momentum: 0.3, epsilon: 1e-10 },
         Rule::Rmsprop { alpha: 0.9, momentum: 0.0, epsilon: 1e-8 },
         Rule::Rmsprop { alpha: 0.9, momentum: 0.5, epsilon: 1e-8 },
         Rule::Rprop { shrink: 0.5, grow: 1.2, min_step: 1e-6, max_step: 50.0 },
@@ -117,7 +118,7 @@ fn adam_and_sgd_agree_with_tchs_own() {
 
 #[test]
 fn touched_rows_are_exact_where_untouched_ones_would_not_move() {
-    for rule in [Rule::Sgd { momentum: 0.0, nesterov: false }, Rule::Adagrad { initial: 0.0, epsilon: 1e-10 }] {
+    for rule in [Rule::Sgd { momentum: 0.0, nesterov: false }, Rule::Adagrad { initial: 0.0, momentum: 0.0, epsilon: 1e-10 }] {
         let mut ends = Vec::new();
         for rows in [Rows::All, Rows::Touched] {
             let (params, dense, table) = model(9);
@@ -130,6 +131,41 @@ fn touched_rows_are_exact_where_untouched_ones_would_not_move() {
             ends.push(slice(&table.all()).to_vec());
         }
         assert_eq!(ends[0], ends[1], "{rule:?}");
+    }
+}
+
+/// The rule of GRU4Rec_PyTorch_Official's `IndexedAdagradM`, row by row in f64: acc ← acc + g²; mom ← μ mom − η g/√(acc + 10⁻⁶);
+/// θ ← θ + mom, for the rows of the step only.
+#[test]
+fn adagrad_with_momentum_on_touched_rows_is_that_of_gru4recs_code() {
+    let (eta, mu) = (0.07, 0.4);
+    let rule = Rule::Adagrad { initial: 1e-6, momentum: mu, epsilon: 1e-10 };
+    let (params, _, table) = model(4);
+    let config = OptimizerConfig { rule, rows: Rows::Touched, learning_rate: eta, ..OptimizerConfig::default() };
+    let mut optimizer = Optimizer::new(&config, &params).expect("a fine config");
+    let mut rows: Vec<f64> = slice(&table.all()).iter().map(|&v| f64::from(v)).collect();
+    let (mut acc, mut momentum) = (vec![0f64; rows.len()], vec![0f64; rows.len()]);
+    for turn in 0..6u32 {
+        // Row 2 is taken in every second step, row 5 twice in one.
+        let ids = if turn % 2 == 0 { vec![2, 5, 5] } else { vec![0, 5] };
+        let slopes: Vec<f32> = (0..ids.len() * 4).map(|i| (i as f32 + turn as f32).sin()).collect();
+        let weights = Tensor::from_slice(&slopes).view([ids.len() as i64, 4]);
+        (table.rows(&ids).expect("in range") * weights).sum(Kind::Float).backward();
+        optimizer.step(&params, 0, false).expect("finite");
+        let mut sum = vec![0f64; rows.len()];
+        for (row, slopes) in ids.iter().zip(slopes.chunks(4)) {
+            slopes.iter().enumerate().for_each(|(c, &g)| sum[*row as usize * 4 + c] += f64::from(g));
+        }
+        for at in 0..rows.len() {
+            if ids.contains(&(at as u32 / 4)) {
+                acc[at] += sum[at] * sum[at];
+                momentum[at] = mu * momentum[at] - eta * sum[at] / (acc[at] + 1e-6).sqrt();
+                rows[at] += momentum[at];
+            }
+        }
+        for (found, expected) in slice(&table.all()).iter().zip(&rows) {
+            assert!((f64::from(*found) - expected).abs() < 1e-6, "step {turn}: {found} for {expected}");
+        }
     }
 }
 

@@ -18,11 +18,15 @@ pub enum Rule {
         #[serde(default)]
         nesterov: bool,
     },
-    /// s ← s + g²; θ ← θ − ηg/(√s + ε) (Duchi, Hazan, Singer 2011).
+    /// s ← s + g²; b ← μb + g/(√s + ε); θ ← θ − ηb (Duchi, Hazan, Singer 2011; GRU4Rec's code adds the momentum, and has 10⁻⁶ under
+    /// the root, which is `initial`).
     Adagrad {
         /// Start of s.
         #[serde(default)]
         initial: f64,
+        /// μ.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        momentum: f64,
         /// ε.
         #[serde(default = "tiny")]
         epsilon: f64,
@@ -81,6 +85,9 @@ pub enum Rule {
     },
 }
 
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
 fn tiny() -> f64 {
     1e-10
 }
@@ -144,7 +151,8 @@ impl Rule {
         match self {
             Rule::Sgd { momentum: 0.0, .. } => &[],
             Rule::Sgd { .. } => &["momentum"],
-            Rule::Adagrad { .. } => &["sum"],
+            Rule::Adagrad { momentum: 0.0, .. } => &["sum"],
+            Rule::Adagrad { .. } => &["sum", "momentum"],
             Rule::Rmsprop { momentum: 0.0, .. } => &["square"],
             Rule::Rmsprop { .. } => &["square", "momentum"],
             Rule::Rprop { .. } => &["previous", "step"],
@@ -155,7 +163,7 @@ impl Rule {
     /// What state array number `index` starts with under `learning_rate`.
     pub fn initial(&self, index: usize, learning_rate: f64) -> f64 {
         match (self, index) {
-            (Rule::Adagrad { initial, .. }, _) => *initial,
+            (Rule::Adagrad { initial, .. }, 0) => *initial,
             (Rule::Rprop { .. }, 1) => learning_rate,
             _ => 0.0,
         }
@@ -171,9 +179,9 @@ impl Rule {
                 require!(!nesterov || momentum > 0.0, Usage, "`nesterov` needs a `momentum` above 0");
                 within("momentum", momentum)
             }
-            Rule::Adagrad { initial, epsilon } => {
+            Rule::Adagrad { initial, momentum, epsilon } => {
                 require!(initial >= 0.0 && epsilon > 0.0, Usage, "adagrad's `initial` must be at least 0 and its `epsilon` above 0");
-                Ok(())
+                within("momentum", momentum)
             }
             Rule::Rmsprop { alpha, momentum, epsilon } => {
                 require!(epsilon > 0.0, Usage, "`epsilon` is {epsilon}: it must be above 0");
@@ -211,12 +219,30 @@ impl Rule {
                     *p -= eta * if nesterov { g + mu * *b } else { *b };
                 }
             }
-            (Rule::Adagrad { epsilon, .. }, [s, _]) => {
+            (Rule::Adagrad { epsilon, momentum: 0.0, .. }, [s, _]) => {
                 let eps = epsilon as f32;
-                for (i, (p, s)) in p.iter_mut().zip(s.iter_mut()).enumerate() {
-                    let g = gradient(i, *p);
+                let one = |p: &mut f32, s: &mut f32, g: f32| {
+                    let g = g + coupled * *p;
                     *s += g * g;
                     *p -= eta * g / (s.sqrt() + eps);
+                };
+                // Two loops, which the compiler can vectorise, instead of a question at each number.
+                match g {
+                    Some(g) => p.iter_mut().zip(s).zip(g).for_each(|((p, s), &g)| one(p, s, g)),
+                    None => p.iter_mut().zip(s).for_each(|(p, s)| one(p, s, 0.0)),
+                }
+            }
+            (Rule::Adagrad { epsilon, momentum, .. }, [s, b]) => {
+                let (mu, eps) = (momentum as f32, epsilon as f32);
+                let one = |p: &mut f32, s: &mut f32, b: &mut f32, g: f32| {
+                    let g = g + coupled * *p;
+                    *s += g * g;
+                    *b = mu * *b + g / (s.sqrt() + eps);
+                    *p -= eta * *b;
+                };
+                match g {
+                    Some(g) => p.iter_mut().zip(s).zip(b).zip(g).for_each(|(((p, s), b), &g)| one(p, s, b, g)),
+                    None => p.iter_mut().zip(s).zip(b).for_each(|((p, s), b)| one(p, s, b, 0.0)),
                 }
             }
             (Rule::Rmsprop { alpha, epsilon, momentum: 0.0 }, [s, _]) => {
@@ -298,6 +324,11 @@ impl Rule {
             (Rule::Adagrad { epsilon, .. }, [s]) => {
                 let s = s + g.f_square()?;
                 (p - &g * eta / (s.f_sqrt()? + epsilon), vec![s])
+            }
+            (Rule::Adagrad { epsilon, momentum, .. }, [s, b]) => {
+                let s = s + g.f_square()?;
+                let b = b * momentum + &g / (s.f_sqrt()? + epsilon);
+                (p - &b * eta, vec![s, b])
             }
             (Rule::Rmsprop { alpha, epsilon, .. }, [s]) => {
                 let s = s * alpha + g.f_square()? * (1.0 - alpha);

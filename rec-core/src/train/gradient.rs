@@ -161,6 +161,7 @@ impl<M: Model> Trainer for GradientTrainer<M> {
             out.tensor(&format!("parameters/{}", parameter.name()), &parameter.tensor())?;
         }
         out.value("epoch_loss", &(self.sum.to_bits(), self.count))?;
+        self.model.save_state(out)?;
         self.optimizer.save(&self.params, out)
     }
 
@@ -171,6 +172,7 @@ impl<M: Model> Trainer for GradientTrainer<M> {
         let (sum, count): (u64, u64) = from.value("epoch_loss")?;
         (self.sum, self.count) = (f64::from_bits(sum), count);
         self.params.forget_step();
+        self.model.load_state(from)?;
         self.optimizer.load(&self.params, from)
     }
 }

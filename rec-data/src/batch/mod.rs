@@ -5,6 +5,7 @@ mod prefetch;
 mod rated;
 mod rows;
 mod sampled_rows;
+mod session_steps;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ pub use prefetch::Prefetch;
 pub use rated::RatedBatch;
 pub use rows::{ByItem, ByUser, ItemRowsBatch, RowsBatch, Side, UserRowsBatch};
 pub use sampled_rows::SampledRowsBatch;
+pub use session_steps::SessionStepBatch;
 
 use crate::view::TrainView;
 
@@ -52,14 +54,17 @@ pub trait EpochBatches<B>: Send {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BatchOptions {
-    /// Training rows (or users) in a batch.
+    /// Training rows (or users) in a batch; sessions that are walked through side by side.
     pub batch_size: usize,
-    /// Negatives drawn for each positive.
+    /// Negatives drawn for each positive; where sessions are walked through, for all positives of a step together.
     pub num_negatives: usize,
     /// Where negatives come from.
     pub negatives: Negatives,
     /// Exponent of the popularity in the distribution of drawn negatives; 0 is uniform.
     pub negative_alpha: f64,
+    /// The order in which sessions are learned from, of models that walk through sessions.
+    #[serde(skip_serializing_if = "SessionOrder::is_default")]
+    pub session_order: SessionOrder,
     /// Seed of order and negatives.
     pub seed: u64,
 }
@@ -76,9 +81,34 @@ pub enum Negatives {
     InBatch,
 }
 
+/// The order of sessions in an epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionOrder {
+    /// By the time of their first rows, the same in every epoch.
+    #[default]
+    Time,
+    /// At random, another one in each epoch.
+    Shuffled,
+}
+
+impl SessionOrder {
+    /// Whether it is what a config that says nothing means.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Default for BatchOptions {
     fn default() -> Self {
-        Self { batch_size: 2048, num_negatives: 1, negatives: Negatives::default(), negative_alpha: 0.0, seed: 1 }
+        Self {
+            batch_size: 2048,
+            num_negatives: 1,
+            negatives: Negatives::default(),
+            negative_alpha: 0.0,
+            session_order: SessionOrder::default(),
+            seed: 1,
+        }
     }
 }
 

@@ -30,7 +30,7 @@ const MAGIC: [u8; 8] = *b"RECDATA\n";
 /// The layout of the file; another layout is another number.
 const LAYOUT: u32 = 1;
 /// What readers make of the same bytes; a reader that makes something else of them raises it.
-pub const READER_VERSION: u32 = 1;
+pub const READER_VERSION: u32 = 2;
 /// Reads as itself only in the byte order that wrote it.
 const ORDER: u32 = 0x0102_0304;
 const HEADER: usize = 40;

@@ -8,40 +8,50 @@ use super::ids::ranked;
 use super::text::{Line, Parsed, Text, excerpt, find_column};
 use crate::{Interactions, Part, Vocabulary, problem, require};
 
-/// `train`: one session a line, its items oldest first. `test`: `prefix TAB target`; each line becomes a session of its own, its prefix as
-/// [`Part::Context`], its target as the one [`Part::Test`] row.
+/// `train`: one session a line, its items oldest first. `test`: `prefix TAB target`, the questions about each session in the order in which
+/// SR-GNN's preprocessing writes them: the longest prefix first, then each shorter one. A session of n items has n − 1 lines, and its first
+/// line holds all of it. The test sessions are put together again, each row a [`Part::Test`] row.
 ///
-/// Raw ids of sessions are `train:<line>` and `test:<line>`; items are numbered in the order of their published numbers.
+/// Raw ids of sessions are `train:<line>` and `test:<its first line>`; items are numbered in the order of their published numbers.
 ///
 /// # Errors
-/// a data problem that names file, line and text.
+/// a data problem that names file, line and text, also where a line is not the next shorter prefix of its session.
 pub fn read_lists(train: Text<'_>, test: Text<'_>) -> Result<Parsed> {
     let (mut users, mut items, mut parts, mut sessions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut add = |line: &Line<'_>, words: &[u8], part: Part, session: u32| -> Result<()> {
-        let start = items.len();
-        for word in (Line { bytes: words, ..*line }).words() {
-            items.push(line.id(word, "item")?);
-        }
-        if items.len() == start {
-            return Err(line.problem(format_args!("no item in {}", excerpt(line.bytes))));
-        }
-        users.resize(items.len(), session);
+    let mut add = |session: &[u32], part: Part, name: String| {
+        items.extend_from_slice(session);
+        users.resize(items.len(), sessions.len() as u32);
         parts.resize(items.len(), part as u8);
-        Ok(())
+        sessions.push(name);
     };
+    let mut session = Vec::new();
     for line in train.lines() {
-        add(&line, line.bytes, Part::Train, sessions.len() as u32)?;
-        sessions.push(format!("train:{}", line.number));
+        session.clear();
+        read_items(&line, line.bytes, &mut session)?;
+        add(&session, Part::Train, format!("train:{}", line.number));
     }
+    let (mut asked, mut first_line, mut lines_left) = (Vec::new(), 0, 0);
     for line in test.lines() {
         let [prefix, target] = line.fields::<2>(b'\t')?;
         if memchr(b' ', target.trim_ascii()).is_some() {
             return Err(line.problem(format_args!("the target {} is not one item", excerpt(target))));
         }
-        add(&line, prefix, Part::Context, sessions.len() as u32)?;
-        add(&line, target, Part::Test, sessions.len() as u32)?;
-        sessions.push(format!("test:{}", line.number));
+        asked.clear();
+        read_items(&line, prefix, &mut asked)?;
+        read_items(&line, target, &mut asked)?;
+        if lines_left == 0 {
+            add(&asked, Part::Test, format!("test:{}", line.number));
+            (first_line, lines_left) = (line.number, asked.len() - 2);
+            session.clone_from(&asked);
+        } else {
+            if asked != session[..=lines_left] {
+                let text = excerpt(line.bytes);
+                return Err(line.problem(format_args!("{text} is not the next shorter prefix of the session on line {first_line}")));
+            }
+            lines_left -= 1;
+        }
     }
+    require!(lines_left == 0, Data, "{}: the file ends with {lines_left} prefixes of the session on line {first_line} missing", test.path);
     let item_ids = ranked(&mut items);
     let interactions = Interactions {
         users: users.into(),
@@ -52,6 +62,18 @@ pub fn read_lists(train: Text<'_>, test: Text<'_>) -> Result<Parsed> {
         ..Interactions::default()
     };
     Ok(Parsed { interactions, candidates: None })
+}
+
+/// Adds the items of `words`, a part of `line`, to `items`.
+fn read_items(line: &Line<'_>, words: &[u8], items: &mut Vec<u32>) -> Result<()> {
+    let before = items.len();
+    for word in (Line { bytes: words, ..*line }).words() {
+        items.push(line.id(word, "item")?);
+    }
+    if items.len() == before {
+        return Err(line.problem(format_args!("no item in {}", excerpt(line.bytes))));
+    }
+    Ok(())
 }
 
 /// Tab-separated clicks with the header `SessionId ItemId Time`, in any order of columns. Rows keep the order of the files, `train` first;
@@ -110,7 +132,8 @@ mod tests {
     use crate::readers::mangled::mangled;
 
     const TRAIN: &[u8] = b"5 3 5\n9\n";
-    const TEST: &[u8] = b"5 3\t9\n5\t3\n";
+    /// The sessions 5 3 9 and 5 3.
+    const TEST: &[u8] = b"5 3\t9\n5\t3\n5\t3\n";
     const CLICKS: &[u8] = b"SessionId\tItemId\tTime\n3\t214716935\t1396437466.94\n3\t214832672\t1396438212.318\n";
     const LATER: &[u8] = b"Time\tSessionId\tItemId\n1396437470\t7\t214716935\n";
 
@@ -119,12 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_is_context_and_its_target_is_the_test_row() {
+    fn test_sessions_are_put_together_from_their_prefixes() {
         let data = read_lists(text(TRAIN), text(TEST)).expect("valid").interactions;
         assert_eq!(&data.users[..], [0, 0, 0, 1, 2, 2, 2, 3, 3]);
         assert_eq!(&data.items[..], [1, 0, 1, 2, 1, 0, 2, 1, 0]);
-        assert_eq!(data.parts.as_deref(), Some(&[0, 0, 0, 0, 3, 3, 2, 3, 2][..]));
-        assert_eq!(data.user_ids.iter().collect::<Vec<_>>(), ["train:1", "train:2", "test:1", "test:2"]);
+        assert_eq!(data.parts.as_deref(), Some(&[0, 0, 0, 0, 2, 2, 2, 2, 2][..]));
+        assert_eq!(data.user_ids.iter().collect::<Vec<_>>(), ["train:1", "train:2", "test:1", "test:3"]);
         assert_eq!(data.item_ids.iter().collect::<Vec<_>>(), ["3", "5", "9"]);
         data.check("f").expect("sound");
     }
@@ -145,6 +168,8 @@ mod tests {
             (b"\t3\n", "f:1: no item in"),
             (b"5\t3 9\n", "is not one item"),
             (b"5 x\t3\n", "the item `x`"),
+            (b"5 3\t9\n5\t9\n", "f:2: `5\\t9` is not the next shorter prefix of the session on line 1"),
+            (b"5 3 9\t3\n5 3\t9\n", "ends with 1 prefixes of the session on line 1 missing"),
         ] {
             let error = read_lists(text(TRAIN), text(test)).expect_err(why).to_string();
             assert!(error.contains(why), "{error}");
