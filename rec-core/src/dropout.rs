@@ -62,6 +62,9 @@ fn check(rate: f64) -> Result<()> {
     Ok(())
 }
 
+/// A part of the work: its number, where results go, values and inputs.
+type Block<'a> = (usize, ((&'a mut [f32], &'a [f32]), &'a [f32]));
+
 /// Which values stay.
 #[derive(Clone, Copy)]
 pub(crate) struct Mask {
@@ -112,7 +115,7 @@ impl Mask {
         // SAFETY: `out` was just made, nothing else sees it.
         let (to, from, inputs) = (unsafe { slice_mut(&out) }, slice(values), slice(inputs));
         let mask = *self;
-        let block = |(index, ((to, from), inputs)): (usize, ((&mut [f32], &[f32]), &[f32]))| {
+        let block = |(index, ((to, from), inputs)): Block| {
             vectorised(
                 #[inline(always)]
                 || {

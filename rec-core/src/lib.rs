@@ -2,11 +2,13 @@
 //!
 //! A researcher implements [`model::Model`] (gradients) or [`model::Fit`] (anything else) and [`model::Score`]; the rest is given.
 
+pub mod attention;
 pub mod device;
 pub mod distinct;
 pub mod dropout;
 pub mod eval;
 pub mod events;
+pub mod full_softmax;
 pub mod gru_cell;
 pub mod loss;
 pub mod model;

@@ -1,7 +1,7 @@
 //! What a researcher writes: a config, the parameters, a loss, scores. All else is given.
 
 use anyhow::Result;
-use rec_data::batch::Batch;
+use rec_data::batch::{Batch, BatchOptions};
 use rec_data::csr::Csr;
 use rec_data::view::TrainView;
 use rec_data::windows::Windows;
@@ -154,6 +154,9 @@ pub trait Model: Score + Sized + 'static {
     /// # Errors
     /// a usage problem where the data has not what the model needs.
     fn new(config: &Self::Config, data: &TrainView, params: &mut Params) -> Result<Self>;
+
+    /// What the model's own hyper-parameters decide about its batches: the length of its sequences, that it needs no negatives.
+    fn shape_batches(_config: &Self::Config, _options: &mut BatchOptions) {}
 
     /// Called before each step with the number of steps made so far: for what changes as training goes on, such as annealed weights.
     fn begin_step(&mut self, _step: u64) {}

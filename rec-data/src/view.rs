@@ -26,6 +26,7 @@ pub struct TrainView {
     names: Arc<Names>,
     by_user: OnceLock<Csr>,
     by_item: OnceLock<Csr>,
+    sequences: OnceLock<Csr>,
     has: OnceLock<Option<Vec<u64>>>,
 }
 
@@ -52,6 +53,7 @@ impl TrainView {
             names: Arc::clone(names),
             by_user: OnceLock::new(),
             by_item: OnceLock::new(),
+            sequences: OnceLock::new(),
             has: OnceLock::new(),
         }
     }
@@ -112,6 +114,19 @@ impl TrainView {
     /// Items × users: [`by_user`](Self::by_user) transposed.
     pub fn by_item(&self) -> &Csr {
         self.by_item.get_or_init(|| self.by_user().transposed())
+    }
+
+    /// Users × items, each user's rows in order of time; rows of equal time, and all rows where there are no times, in the order of the
+    /// source. Nothing is merged.
+    pub fn sequences(&self) -> &Csr {
+        self.sequences.get_or_init(|| {
+            let mut rows: Vec<u32> = (0..self.len() as u32).collect();
+            if let Some(times) = self.times() {
+                rows.sort_by_key(|&r| times[r as usize]);
+            }
+            let pick = |column: &[u32]| rows.iter().map(|&r| column[r as usize]).collect::<Vec<_>>();
+            Csr::from_coordinates(self.num_users(), self.num_items(), &pick(&self.users), &pick(&self.items), &[])
+        })
     }
 
     /// Whether `user` has a training row with `item`: one look-up where users × items bits are few, else a search in the user's row.

@@ -103,6 +103,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "ranges of the items that are there")]
     fn a_range_outside_the_items_is_refused() {
-        Windows::new(vec![1, 2], Vec::new(), vec![1..3]);
+        Windows::new(vec![1, 2], Vec::new(), vec![0..1, 1..3]);
     }
 }

@@ -1,6 +1,10 @@
 //! Sequence and session recommenders. All score from a history alone: a session, or what a user did so far, oldest first.
+//!
+//! Where sequences of a batch lie one after the other there is no padding: layers see positions, and attention alone knows where a
+//! sequence ends.
 
 pub mod association_rules;
+pub mod bert4rec;
 mod decay;
 pub mod gru4rec;
 pub mod item_knn_last;
@@ -8,21 +12,41 @@ mod last_item;
 pub mod markov_chain;
 mod past_sessions;
 pub mod recurrent;
+pub mod sasrec;
 pub mod sequential_rules;
 pub mod session_knn;
 pub mod session_popularity;
 mod sessions;
 #[cfg(test)]
 mod testing;
+mod transformer;
 pub mod vsknn;
 
 pub use association_rules::AssociationRules;
+pub use bert4rec::Bert4Rec;
 pub use decay::Decay;
 pub use gru4rec::Gru4Rec;
 pub use item_knn_last::ItemKnnLast;
 pub use last_item::LastItem;
 pub use markov_chain::MarkovChain;
+pub use sasrec::SasRec;
 pub use sequential_rules::SequentialRules;
 pub use session_knn::SessionKnn;
 pub use session_popularity::SessionPopularity;
 pub use vsknn::Vsknn;
+
+use anyhow::Result;
+use rec_data::require;
+
+/// The largest size that a config may ask for: more would be a slip of the keyboard.
+const LARGEST: usize = 65_536;
+
+fn check_size(key: &str, value: usize) -> Result<()> {
+    require!((1..=LARGEST).contains(&value), Usage, "`{key}` is {value}: it must be at least 1 and at most {LARGEST}");
+    Ok(())
+}
+
+fn check_rate(key: &str, value: f64) -> Result<()> {
+    require!((0.0..1.0).contains(&value), Usage, "`{key}` is {value}: it must be at least 0 and below 1");
+    Ok(())
+}

@@ -125,7 +125,7 @@ fn origins(cells: &[Cell]) -> String {
         let rows = if at == 0 { String::new() } else { format!(" ({})", rows.join("; ")) };
         format!("at commit {commit} on {hardware}{rows}")
     });
-    each.collect::<Vec<_>>().join(", ")
+    each.collect::<Vec<_>>().join("; ")
 }
 
 /// Puts `results/ID/table.md` between the marks `<!-- table:ID -->` and `<!-- /table:ID -->` of a page.

@@ -197,8 +197,11 @@ impl Block<'_> {
     }
 }
 
+/// Values, states, and the number of columns.
+type ToMove<'a> = (&'a mut [f32], [&'a mut [f32]; 2], usize);
+
 /// The values of a parameter and of its states, to be moved, and its number of columns.
-fn to_move<'a>(parameter: &'a Tensor, states: &'a [Tensor]) -> (&'a mut [f32], [&'a mut [f32]; 2], usize) {
+fn to_move<'a>(parameter: &'a Tensor, states: &'a [Tensor]) -> ToMove<'a> {
     let columns = parameter.size().last().map_or(1, |&c| c as usize).max(1);
     // SAFETY: parameters and states are this thread's alone during a step, and no two of them share memory.
     let (values, mut states) = unsafe { (slice_mut(parameter), states.iter().map(|s| slice_mut(s))) };

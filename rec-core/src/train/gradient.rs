@@ -57,7 +57,9 @@ impl<M: Model> GradientTrainer<M> {
         let mut params = Params::new(device, seed);
         let model = M::new(config, data, &mut params)?;
         let optimizer = Optimizer::new(&how.optimizer, &params)?;
-        let source = M::Batch::source(data, &BatchOptions { seed, ..how.batch.clone() })?;
+        let mut options = BatchOptions { seed, ..how.batch.clone() };
+        M::shape_batches(config, &mut options);
+        let source = M::Batch::source(data, &options)?;
         Ok(Self { model, params, optimizer, source, data: Arc::clone(data), seed, sum: 0.0, count: 0 })
     }
 

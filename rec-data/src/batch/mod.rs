@@ -5,6 +5,7 @@ mod prefetch;
 mod rated;
 mod rows;
 mod sampled_rows;
+mod sequences;
 mod session_steps;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub use prefetch::Prefetch;
 pub use rated::RatedBatch;
 pub use rows::{ByItem, ByUser, ItemRowsBatch, RowsBatch, Side, UserRowsBatch};
 pub use sampled_rows::SampledRowsBatch;
+pub use sequences::SequencesBatch;
 pub use session_steps::SessionStepBatch;
 
 use crate::view::TrainView;
@@ -67,6 +69,9 @@ pub struct BatchOptions {
     pub session_order: SessionOrder,
     /// Seed of order and negatives.
     pub seed: u64,
+    /// The most positions of a sequence. A model's own key, not one of `[batch]`: the model sets it.
+    #[serde(skip)]
+    pub max_len: usize,
 }
 
 /// Where the negatives of a training row come from. A user's own training items are never among them.
@@ -108,6 +113,7 @@ impl Default for BatchOptions {
             negative_alpha: 0.0,
             session_order: SessionOrder::default(),
             seed: 1,
+            max_len: 0,
         }
     }
 }

@@ -1,0 +1,225 @@
+//! SASRec: self-attentive sequential recommendation. Kang, McAuley, ICDM 2018, arXiv:1808.09781; with a softmax over all items as in
+//! Klenitskiy, Vasilev, RecSys 2023, arXiv:2309.07602, and with calibrated negatives as gSASRec (Petrov, Macdonald, RecSys 2023,
+//! arXiv:2308.07192).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use anyhow::Result;
+use rec_core::attention::Attention;
+use rec_core::full_softmax::full_softmax_loss;
+use rec_core::loss::{Loss, LossConfig, LossInput};
+use rec_core::model::{Model, ModelConfig, Score, Users, Vectors};
+use rec_core::params::slice;
+use rec_core::scores::{Factors, Scores};
+use rec_core::sparse::{Pattern, products};
+use rec_core::{Init, Params, Table};
+use rec_data::batch::{BatchOptions, SequencesBatch};
+use rec_data::csr::Csr;
+use rec_data::require;
+use rec_data::view::TrainView;
+use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor};
+
+use crate::transformer::{Block, Inner, Shape, Transformer};
+
+/// Users whose histories pass through the blocks together.
+const TOGETHER: usize = 256;
+
+/// Hyper-parameters. Defaults are those of the authors' code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SasRecConfig {
+    /// Length of a vector.
+    pub embedding_size: usize,
+    /// Units between the two layers of a block; 0 is `embedding_size`.
+    pub inner_size: usize,
+    /// Blocks.
+    pub num_layers: usize,
+    /// Heads; divides `embedding_size`.
+    pub num_heads: usize,
+    /// The last so many items are seen.
+    pub max_len: usize,
+    /// Where layers are normalised.
+    pub block: Block,
+    /// The activation within a block.
+    pub activation: Inner,
+    /// Dropout of inputs and layers.
+    pub dropout: f64,
+    /// Dropout of attention weights; absent is `dropout`.
+    pub attention_dropout: Option<f64>,
+    /// What is minimised: `cross-entropy` is over all items, the others judge each position's next item against its drawn negatives.
+    pub loss: LossConfig,
+    /// t of gSASRec: 0 trusts scores as drawn negatives make them, 1 makes them as if all items had been negatives. For `weighted-bce`.
+    pub calibration: f64,
+}
+
+impl Default for SasRecConfig {
+    fn default() -> Self {
+        Self {
+            embedding_size: 50,
+            inner_size: 0,
+            num_layers: 2,
+            num_heads: 1,
+            max_len: 50,
+            block: Block::Sasrec,
+            activation: Inner::Relu,
+            dropout: 0.5,
+            attention_dropout: None,
+            loss: LossConfig::WeightedBce { positive_weight: 1.0 },
+            calibration: 0.0,
+        }
+    }
+}
+
+impl SasRecConfig {
+    fn shape(&self) -> Shape {
+        Shape {
+            embedding_size: self.embedding_size,
+            inner_size: if self.inner_size == 0 { self.embedding_size } else { self.inner_size },
+            num_layers: self.num_layers,
+            max_len: self.max_len,
+            block: self.block,
+            inner: self.activation,
+            attention: Attention { num_heads: self.num_heads, causal: true, dropout: self.attention_dropout.unwrap_or(self.dropout) },
+            dropout: self.dropout,
+            init: Init::XavierUniform,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        matches!(self.loss, LossConfig::CrossEntropy {})
+    }
+}
+
+impl ModelConfig for SasRecConfig {
+    fn check(&self) -> Result<()> {
+        self.shape().check()?;
+        self.loss.check()?;
+        let t = self.calibration;
+        require!((0.0..=1.0).contains(&t), Usage, "`calibration` is {t}: it must be at least 0 and at most 1");
+        let plain = matches!(self.loss, LossConfig::WeightedBce { positive_weight: 1.0 });
+        require!(t == 0.0 || plain, Usage, "`calibration` is {t}: it needs the loss `weighted-bce` with a `positive_weight` of 1");
+        Ok(())
+    }
+}
+
+/// score(u, i) = h·e_i, with h the last position's output of causal blocks over √d·e + position.
+pub struct SasRec {
+    config: SasRecConfig,
+    items: Table,
+    blocks: Transformer,
+}
+
+impl Model for SasRec {
+    type Config = SasRecConfig;
+    type Batch = SequencesBatch;
+
+    fn new(config: &SasRecConfig, data: &TrainView, params: &mut Params) -> Result<Self> {
+        let shape = config.shape();
+        let items = params.table("item_embedding", data.num_items(), config.embedding_size, shape.init)?;
+        Ok(Self { config: config.clone(), items, blocks: Transformer::new(shape, params)? })
+    }
+
+    fn shape_batches(config: &SasRecConfig, options: &mut BatchOptions) {
+        options.max_len = config.max_len;
+        if config.is_full() {
+            options.num_negatives = 0;
+        }
+    }
+
+    fn loss(&self, batch: &SequencesBatch) -> Result<Tensor> {
+        // Each position but a sequence's last is asked for what comes next.
+        let pairs = || batch.starts.windows(2).flat_map(|pair| pair[0]..pair[1] - 1);
+        let inputs: Vec<u32> = pairs().map(|at| batch.items[at]).collect();
+        let starts = Arc::new(batch.starts.iter().enumerate().map(|(s, start)| start - s).collect::<Vec<_>>());
+        let hidden = self.hidden(&inputs, &starts, true)?;
+        if self.config.is_full() {
+            let targets: Vec<u32> = pairs().map(|at| batch.items[at + 1]).collect();
+            let all: Vec<u32> = (0..self.items.num_rows() as u32).collect();
+            return full_softmax_loss(&hidden, &self.items.rows(&all)?, &targets);
+        }
+        let each = batch.negatives.len() / batch.items.len();
+        require!(each > 0, Usage, "`num_negatives` is 0: this loss needs at least 1");
+        // A position's next item, then the negatives drawn for that item.
+        let row = |at: usize| [&batch.items[at + 1..at + 2], &batch.negatives[(at + 1) * each..(at + 2) * each]].concat();
+        let (pattern, ids) = Pattern::compact(&Csr::from_rows(self.items.num_rows(), pairs().map(row)));
+        let scores = products(&Arc::new(pattern), &hidden, &self.items.rows(&ids)?)?.f_view([inputs.len() as i64, -1])?;
+        let (positive, negatives) = (scores.f_select(1, 0)?, scores.f_narrow(1, 1, each as i64)?);
+        let mut loss = self.config.loss;
+        if self.config.calibration > 0.0 {
+            loss = LossConfig::WeightedBce { positive_weight: self.positive_weight(each) };
+        }
+        loss.loss(&LossInput::Ranked { positive: &positive, negatives: &negatives, log_q: None })
+    }
+}
+
+impl SasRec {
+    /// β = α(t(1 − 1/α) + 1/α) with α = N/(items − 1): the power of σ(positive) that makes up for the negatives that were not drawn.
+    fn positive_weight(&self, num_negatives: usize) -> f64 {
+        let alpha = num_negatives as f64 / (self.items.num_rows() as f64 - 1.0).max(1.0);
+        self.config.calibration * (alpha - 1.0) + 1.0
+    }
+
+    fn hidden(&self, inputs: &[u32], starts: &Arc<Vec<usize>>, training: bool) -> Result<Tensor> {
+        let items = self.items.rows(inputs)? * (self.config.embedding_size as f64).sqrt();
+        self.blocks.forward(items, starts, training)
+    }
+}
+
+/// The last `max_len` items of some histories, one after the other; those without an item are left out.
+///
+/// Returns the items, where sequences start, and which of the users have one.
+pub(crate) fn last_items(users: &Users, range: std::ops::Range<usize>, max_len: usize) -> (Vec<u32>, Vec<usize>, Vec<usize>) {
+    let (mut items, mut starts, mut who) = (Vec::new(), vec![0], Vec::new());
+    for at in range {
+        let history = users.history(at);
+        if !history.is_empty() {
+            items.extend_from_slice(&history[history.len() - history.len().min(max_len)..]);
+            starts.push(items.len());
+            who.push(at);
+        }
+    }
+    (items, starts, who)
+}
+
+/// Writes the last position's row of each sequence to the rows `who` of `out`.
+pub(crate) fn take_last(hidden: &Tensor, starts: &[usize], who: &[usize], out: &mut [f32]) -> Result<()> {
+    let last: Vec<i64> = starts[1..].iter().map(|&end| end as i64 - 1).collect();
+    let d = hidden.size()[1] as usize;
+    let rows = hidden.f_index_select(0, &Tensor::from_slice(&last).f_to_device(hidden.device())?)?.f_to_device(Device::Cpu)?;
+    for (row, &at) in slice(&rows.f_contiguous()?).chunks_exact(d).zip(who) {
+        out[at * d..][..d].copy_from_slice(row);
+    }
+    Ok(())
+}
+
+impl Score for SasRec {
+    fn num_items(&self) -> usize {
+        self.items.num_rows()
+    }
+
+    /// A user without a history gets 0 for every item.
+    fn score<'a>(&'a self, users: &Users<'a>) -> Result<Scores<'a>> {
+        let d = self.config.embedding_size;
+        let mut hidden = vec![0f32; users.len() * d];
+        for first in (0..users.len()).step_by(TOGETHER) {
+            let (items, starts, who) = last_items(users, first..users.len().min(first + TOGETHER), self.config.max_len);
+            if who.is_empty() {
+                continue;
+            }
+            let starts = Arc::new(starts);
+            let all = tch::no_grad(|| self.hidden(&items, &starts, false))?;
+            take_last(&all, &starts, &who, &mut hidden)?;
+        }
+        Ok(Scores::Factors(Factors { dim: d, users: Cow::Owned(hidden), items: self.items.to_slice(), item_bias: None }))
+    }
+
+    fn item_vectors(&self) -> Option<Vectors<'_>> {
+        Some(Vectors { dim: self.items.num_columns(), values: self.items.to_slice() })
+    }
+
+    fn scores_histories(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,214 @@
+//! Transformer blocks over sequences without padding. Vaswani et al., NeurIPS 2017, arXiv:1706.03762.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use rec_core::attention::Attention;
+use rec_core::dropout::{dropout, relu_dropout};
+use rec_core::{Init, Params, Table};
+use rec_data::require;
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::{check_rate, check_size};
+
+/// Where layers are normalised, and what is added to what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Block {
+    /// As SASRec's authors' code: q = LN(x), y = q + attention(q, x, x), z = LN(y), x' = z + drop(W₂ drop(relu(W₁ z))); what is added
+    /// is what was normalised, there is no product after the heads, and the last block's output is normalised.
+    #[default]
+    Sasrec,
+    /// y = x + drop(W attention(LN(x))), x' = y + drop(W₂ drop(f(W₁ LN(y)))); the last block's output is normalised.
+    PreNorm,
+    /// y = LN(x + drop(W attention(x))), x' = LN(y + drop(W₂ f(W₁ y))), as BERT.
+    PostNorm,
+}
+
+/// The activation between the two layers of a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Inner {
+    /// max(x, 0)
+    #[default]
+    Relu,
+    /// x·Φ(x)
+    Gelu,
+}
+
+/// Shape of a stack of blocks.
+pub(crate) struct Shape {
+    pub(crate) embedding_size: usize,
+    pub(crate) inner_size: usize,
+    pub(crate) num_layers: usize,
+    pub(crate) max_len: usize,
+    pub(crate) block: Block,
+    pub(crate) inner: Inner,
+    pub(crate) attention: Attention,
+    pub(crate) dropout: f64,
+    pub(crate) init: Init,
+}
+
+impl Shape {
+    pub(crate) fn check(&self) -> Result<()> {
+        check_size("embedding_size", self.embedding_size)?;
+        check_size("inner_size", self.inner_size)?;
+        check_size("num_layers", self.num_layers)?;
+        check_size("max_len", self.max_len)?;
+        let (heads, d) = (self.attention.num_heads, self.embedding_size);
+        require!(
+            heads > 0 && d.is_multiple_of(heads),
+            Usage,
+            "`num_heads` is {heads}: it must be at least 1 and divide `embedding_size`, {d}"
+        );
+        check_rate("dropout", self.dropout)?;
+        check_rate("attention_dropout", self.attention.dropout)
+    }
+}
+
+/// x·Wᵀ + b.
+struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    fn new(name: &str, (from, to): (usize, usize), init: Init, params: &mut Params) -> Result<Self> {
+        Ok(Self { weight: params.dense(name, &[to, from], init)?, bias: params.dense(&format!("{name}_bias"), &[to], Init::Zeros)? })
+    }
+
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.f_linear(&self.weight, Some(&self.bias))?)
+    }
+}
+
+/// (x − mean)/√(variance + 10⁻⁸)·g + b over the columns.
+pub(crate) struct Norm {
+    scale: Tensor,
+    shift: Tensor,
+}
+
+impl Norm {
+    pub(crate) fn new(name: &str, size: usize, params: &mut Params) -> Result<Self> {
+        Ok(Self {
+            scale: params.dense(name, &[size], Init::Constant(1.0))?,
+            shift: params.dense(&format!("{name}_bias"), &[size], Init::Zeros)?,
+        })
+    }
+
+    pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.f_layer_norm(self.scale.size(), Some(&self.scale), Some(&self.shift), 1e-8, false)?)
+    }
+}
+
+struct Layer {
+    attention_norm: Norm,
+    queries: Linear,
+    keys_values: Linear,
+    heads: Option<Linear>,
+    inner_norm: Norm,
+    inner: Linear,
+    outer: Linear,
+}
+
+/// Positions and blocks.
+pub(crate) struct Transformer {
+    positions: Table,
+    layers: Vec<Layer>,
+    last_norm: Option<Norm>,
+    input_norm: Option<Norm>,
+    shape: Shape,
+}
+
+impl Transformer {
+    pub(crate) fn new(shape: Shape, params: &mut Params) -> Result<Self> {
+        let (d, init) = (shape.embedding_size, shape.init);
+        let positions = params.table("position_embedding", shape.max_len, d, init)?;
+        let mut layers = Vec::with_capacity(shape.num_layers);
+        for layer in 1..=shape.num_layers {
+            let mut linear = |name: &str, sizes| Linear::new(&format!("block_{layer}_{name}"), sizes, init, params);
+            let (queries, keys_values) = (linear("queries", (d, d))?, linear("keys_values", (d, 2 * d))?);
+            let heads = if shape.block == Block::Sasrec { None } else { Some(linear("heads", (d, d))?) };
+            let (inner, outer) = (linear("inner", (d, shape.inner_size))?, linear("outer", (shape.inner_size, d))?);
+            let attention_norm = Norm::new(&format!("block_{layer}_attention_norm"), d, params)?;
+            let inner_norm = Norm::new(&format!("block_{layer}_inner_norm"), d, params)?;
+            layers.push(Layer { attention_norm, queries, keys_values, heads, inner_norm, inner, outer });
+        }
+        let ends = shape.block != Block::PostNorm;
+        let last_norm = if ends { Some(Norm::new("last_norm", d, params)?) } else { None };
+        let input_norm = if ends { None } else { Some(Norm::new("input_norm", d, params)?) };
+        Ok(Self { positions, layers, last_norm, input_norm, shape })
+    }
+
+    /// Hidden vectors of all positions. Positions count from the end: a sequence's last item always has the last position's vector.
+    ///
+    /// # Shapes
+    /// `items` `[P, d]`, scaled as the model wants it, sequence s at rows `starts[s]..starts[s + 1]`; returns `[P, d]`
+    ///
+    /// # Errors
+    /// where a sequence is longer than `max_len`; libtorch's own.
+    pub(crate) fn forward(&self, items: Tensor, starts: &Arc<Vec<usize>>, training: bool) -> Result<Tensor> {
+        let mut positions = Vec::with_capacity(items.size()[0] as usize);
+        for pair in starts.windows(2) {
+            let n = pair[1] - pair[0];
+            anyhow::ensure!(n <= self.shape.max_len, "a sequence of {n} items is longer than `max_len`, {}", self.shape.max_len);
+            positions.extend((self.shape.max_len - n) as u32..self.shape.max_len as u32);
+        }
+        let rate = if training { self.shape.dropout } else { 0.0 };
+        let mut attention = self.shape.attention;
+        if !training {
+            attention.dropout = 0.0;
+        }
+        let mut x = items + self.positions.rows(&positions)?;
+        if let Some(norm) = &self.input_norm {
+            x = norm.apply(&x)?;
+        }
+        x = dropout(&x, rate)?;
+        for layer in &self.layers {
+            x = layer.forward(&x, &self.shape, attention, rate, starts)?;
+        }
+        match &self.last_norm {
+            Some(norm) => norm.apply(&x),
+            None => Ok(x),
+        }
+    }
+}
+
+impl Layer {
+    fn forward(&self, x: &Tensor, shape: &Shape, attention: Attention, rate: f64, starts: &Arc<Vec<usize>>) -> Result<Tensor> {
+        let attend = |queries: &Tensor, others: &Tensor| {
+            let out = attention.apply(&self.queries.apply(queries)?, &self.keys_values.apply(others)?, starts)?;
+            match &self.heads {
+                None => Ok(out),
+                Some(heads) => dropout(&heads.apply(&out)?, rate),
+            }
+        };
+        match shape.block {
+            Block::Sasrec => {
+                let q = self.attention_norm.apply(x)?;
+                let z = self.inner_norm.apply(&(attend(&q, x)? + q))?;
+                Ok(dropout(&self.outer.apply(&self.activated(&z, shape.inner, rate)?)?, rate)? + z)
+            }
+            Block::PreNorm => {
+                let normed = self.attention_norm.apply(x)?;
+                let y = attend(&normed, &normed)? + x;
+                let z = self.inner_norm.apply(&y)?;
+                Ok(dropout(&self.outer.apply(&self.activated(&z, shape.inner, rate)?)?, rate)? + y)
+            }
+            Block::PostNorm => {
+                let y = self.attention_norm.apply(&(attend(x, x)? + x))?;
+                let out = dropout(&self.outer.apply(&self.activated(&y, shape.inner, 0.0)?)?, rate)?;
+                self.inner_norm.apply(&(out + y))
+            }
+        }
+    }
+
+    fn activated(&self, x: &Tensor, inner: Inner, rate: f64) -> Result<Tensor> {
+        let x = self.inner.apply(x)?;
+        match inner {
+            Inner::Relu => relu_dropout(&x, rate),
+            Inner::Gelu => dropout(&x.f_gelu("none")?, rate),
+        }
+    }
+}
