@@ -13,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 use crate::dropout::{self, Mask};
 use crate::params::{slice, slice_mut};
 use crate::shim::{self, Gradient};
-use crate::simd::{exp, vectorised};
+use crate::simd::{exp, largest, sum, vectorised};
 
 /// Rows of one tile of a product.
 const ROWS: usize = 4;
@@ -55,7 +55,8 @@ impl Attention {
         if queries.device() != Device::Cpu || queries.kind() != Kind::Float {
             return self.by_libtorch(queries, keys_values, starts);
         }
-        let kernel = Kernel { how: *self, starts: Arc::clone(starts), mask: Mask::new(self.dropout, false)? };
+        let longest = starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+        let kernel = Kernel { how: *self, starts: Arc::clone(starts), longest, mask: Mask::new(self.dropout, false)? };
         let out = tch::no_grad(|| kernel.forward(&queries.f_contiguous()?, &keys_values.f_contiguous()?))?;
         if !(shim::is_recording() && (queries.requires_grad() || keys_values.requires_grad())) {
             return Ok(out);
@@ -90,6 +91,8 @@ impl Attention {
 struct Kernel {
     how: Attention,
     starts: Arc<Vec<usize>>,
+    /// The length of the longest sequence.
+    longest: usize,
     mask: Mask,
 }
 
@@ -126,7 +129,7 @@ impl Padded {
         }
     }
 
-    /// Adds nothing: writes `rows` rows, `columns` columns, times `scale`, to where they came from.
+    /// Writes the first `columns` columns, times `scale`, to the columns from `first` on of rows of length `width`.
     fn write(&self, to: &mut [f32], width: usize, first: usize, columns: usize, scale: f32) {
         for (from, to) in self.values.chunks_exact(self.stride).zip(to.chunks_exact_mut(width)) {
             for (to, from) in to[first..first + columns].iter_mut().zip(from) {
@@ -207,20 +210,9 @@ impl Sequence {
             let all = &mut weights.values[row * weights.stride..][..weights.stride];
             let (weights, rest) = all.split_at_mut(seen);
             rest.fill(0.0);
-            let largest = largest(weights) * self.scale;
-            let mut sums = [0f32; COLUMNS];
-            let (tiles, few) = weights.as_chunks_mut::<COLUMNS>();
-            for tile in tiles {
-                for (weight, sum) in tile.iter_mut().zip(&mut sums) {
-                    *weight = exp(weight.mul_add(self.scale, -largest));
-                    *sum += *weight;
-                }
-            }
-            for (weight, sum) in few.iter_mut().zip(&mut sums) {
-                *weight = exp(weight.mul_add(self.scale, -largest));
-                *sum += *weight;
-            }
-            let share = 1.0 / sums.iter().sum::<f32>();
+            let most = largest(weights) * self.scale;
+            weights.iter_mut().for_each(|w| *w = exp(w.mul_add(self.scale, -most)));
+            let share = 1.0 / sum(weights);
             weights.iter_mut().for_each(|w| *w *= share);
         }
     }
@@ -302,23 +294,12 @@ impl Sequence {
     }
 }
 
-#[inline(always)]
-fn largest(values: &[f32]) -> f32 {
-    let (tiles, rest) = values.as_chunks::<COLUMNS>();
-    let mut most = [f32::NEG_INFINITY; COLUMNS];
-    for tile in tiles {
-        most = std::array::from_fn(|lane| if tile[lane] > most[lane] { tile[lane] } else { most[lane] });
-    }
-    rest.iter().chain(&most).copied().fold(f32::NEG_INFINITY, f32::max)
-}
-
 impl Kernel {
     fn sequence(&self, s: usize, head: usize, d: usize) -> Sequence {
         let (start, end) = (self.starts[s], self.starts[s + 1]);
-        let longest = self.starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
         Sequence {
             length: end - start,
-            first_weight: (start * self.how.num_heads + head * (end - start)).wrapping_mul(longest),
+            first_weight: (start * self.how.num_heads + head * (end - start)).wrapping_mul(self.longest),
             causal: self.how.causal,
             scale: 1.0 / (d as f32).sqrt(),
             mask: self.mask,

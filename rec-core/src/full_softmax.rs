@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use crate::loss::{Loss, LossConfig, LossInput};
 use crate::params::slice_mut;
 use crate::shim::{self, Gradient};
-use crate::simd::{exp, vectorised};
+use crate::simd::{exp, largest, sum, vectorised};
 
 /// Scores of one part: 16 MiB of f32.
 const PART: usize = 4 << 20;
@@ -82,27 +82,15 @@ fn judge(scores: &mut [f32], num_items: usize, targets: &[u32], share: f32, reco
         vectorised(
             #[inline(always)]
             || {
-                let largest = scores.iter().copied().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
-                let of_target = scores[target as usize];
-                let (tiles, rest) = scores.as_chunks_mut::<16>();
-                let mut sums = [0f32; 16];
-                for tile in tiles {
-                    for (score, sum) in tile.iter_mut().zip(&mut sums) {
-                        *score = exp(*score - largest);
-                        *sum += *score;
-                    }
-                }
-                for (score, sum) in rest.iter_mut().zip(&mut sums) {
-                    *score = exp(*score - largest);
-                    *sum += *score;
-                }
-                let sum: f32 = sums.iter().sum();
+                let (most, of_target) = (largest(scores), scores[target as usize]);
+                scores.iter_mut().for_each(|score| *score = exp(*score - most));
+                let total = sum(scores);
                 if recording {
-                    let scale = share / sum;
+                    let scale = share / total;
                     scores.iter_mut().for_each(|score| *score *= scale);
                     scores[target as usize] -= share;
                 }
-                f64::from(sum.ln() + largest - of_target)
+                f64::from(total.ln() + most - of_target)
             },
         )
     };

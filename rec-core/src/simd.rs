@@ -72,6 +72,28 @@ fn fold<const LANES: usize>(mut sums: [f32; LANES]) -> f32 {
     sums[0]
 }
 
+/// Σ values in sixteen lanes, in an order that is always the same.
+#[inline(always)]
+pub fn sum(values: &[f32]) -> f32 {
+    let (blocks, rest) = values.as_chunks::<16>();
+    let mut sums = [0f32; 16];
+    for block in blocks {
+        sums = std::array::from_fn(|lane| sums[lane] + block[lane]);
+    }
+    sums.iter().chain(rest).sum()
+}
+
+/// The largest of the values, NaN left out; −∞ where there is none.
+#[inline(always)]
+pub fn largest(values: &[f32]) -> f32 {
+    let (blocks, rest) = values.as_chunks::<16>();
+    let mut most = [f32::NEG_INFINITY; 16];
+    for block in blocks {
+        most = std::array::from_fn(|lane| if block[lane] > most[lane] { block[lane] } else { most[lane] });
+    }
+    most.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+}
+
 /// eˣ with a relative error below 2·10⁻⁷, in operations that the compiler vectorises. Beyond −87 and 88 it is what it is there.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {

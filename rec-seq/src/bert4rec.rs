@@ -17,12 +17,8 @@ use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::sasrec::{last_items, take_last};
-use crate::transformer::{Block, Inner, Norm, Shape, Transformer};
-use crate::{check_rate, check_size};
-
-/// Users whose histories pass through the blocks together.
-const TOGETHER: usize = 256;
+use crate::check_rate;
+use crate::transformer::{Block, Inner, Norm, Shape, Transformer, after_histories, last_rows};
 
 /// Hyper-parameters. Defaults are the paper's for MovieLens-1M.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,7 +79,6 @@ impl Bert4RecConfig {
 impl ModelConfig for Bert4RecConfig {
     fn check(&self) -> Result<()> {
         self.shape().check()?;
-        check_size("max_len", self.max_len)?;
         require!(self.max_len > 1, Usage, "`max_len` is 1: a masked item needs one beside it");
         check_rate("mask_share", self.mask_share)?;
         let share = self.last_mask_share;
@@ -120,7 +115,7 @@ impl Model for Bert4Rec {
     }
 
     fn shape_batches(config: &Bert4RecConfig, options: &mut BatchOptions) {
-        // One item of a batch's sequence more than its positions: what comes after the last.
+        // A batch brings one item more than `max_len`: here all of them are seen.
         (options.max_len, options.num_negatives) = (config.max_len - 1, 0);
     }
 
@@ -158,6 +153,18 @@ impl Bert4Rec {
         self.items.num_rows() as u32 - 1
     }
 
+    /// The items' vectors, without that of the mask.
+    fn vectors(&self) -> Cow<'_, [f32]> {
+        let numbers = self.num_items() * self.items.num_columns();
+        match self.items.to_slice() {
+            Cow::Borrowed(all) => Cow::Borrowed(&all[..numbers]),
+            Cow::Owned(mut all) => {
+                all.truncate(numbers);
+                Cow::Owned(all)
+            }
+        }
+    }
+
     /// What meets the items.
     fn judged(&self, hidden: &Tensor) -> Result<Tensor> {
         self.head_norm.apply(&hidden.f_linear(&self.head, Some(&self.head_bias))?.f_gelu("none")?)
@@ -172,31 +179,15 @@ impl Score for Bert4Rec {
     /// A user without a history is scored by the items' biases alone.
     fn score<'a>(&'a self, users: &Users<'a>) -> Result<Scores<'a>> {
         let d = self.config.embedding_size;
-        let mut hidden = vec![0f32; users.len() * d];
-        for first in (0..users.len()).step_by(TOGETHER) {
-            let (items, starts, who) = last_items(users, first..users.len().min(first + TOGETHER), self.config.max_len - 1);
-            if who.is_empty() {
-                continue;
-            }
-            let mut masked = Vec::with_capacity(items.len() + who.len());
-            for pair in starts.windows(2) {
-                masked.extend_from_slice(&items[pair[0]..pair[1]]);
-                masked.push(self.mask());
-            }
-            let starts = Arc::new(starts.iter().enumerate().map(|(s, start)| start + s).collect::<Vec<_>>());
-            let all = tch::no_grad(|| -> Result<Tensor> { self.judged(&self.blocks.forward(self.items.rows(&masked)?, &starts, false)?) })?;
-            take_last(&all, &starts, &who, &mut hidden)?;
-        }
-        let items = match self.items.to_slice() {
-            Cow::Borrowed(all) => Cow::Borrowed(&all[..self.num_items() * d]),
-            Cow::Owned(all) => Cow::Owned(all[..self.num_items() * d].to_vec()),
-        };
+        let hidden = after_histories(users, self.config.max_len - 1, d, Some(self.mask()), |items, starts| {
+            self.judged(&last_rows(&self.blocks.forward(self.items.rows(items)?, starts, false)?, starts)?)
+        })?;
         let bias = slice(&self.item_bias.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?).to_vec();
-        Ok(Scores::Factors(Factors { dim: d, users: Cow::Owned(hidden), items, item_bias: Some(bias.into()) }))
+        Ok(Scores::Factors(Factors { dim: d, users: hidden.into(), items: self.vectors(), item_bias: Some(bias.into()) }))
     }
 
     fn item_vectors(&self) -> Option<Vectors<'_>> {
-        None
+        Some(Vectors { dim: self.items.num_columns(), values: self.vectors() })
     }
 
     fn scores_histories(&self) -> bool {

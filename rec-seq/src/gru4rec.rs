@@ -24,9 +24,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::recurrent::{Cell, Recurrence, part_init};
-
-/// The widest layer that a config may ask for: more would be a slip of the keyboard.
-const WIDEST: usize = 65_536;
+use crate::{check_rate, check_size};
 
 /// Hyper-parameters. Defaults are those of the authors' PyTorch code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,16 +80,11 @@ impl Default for Gru4RecConfig {
 
 impl ModelConfig for Gru4RecConfig {
     fn check(&self) -> Result<()> {
-        let size = |key: &str, size: usize| -> Result<()> {
-            require!((1..=WIDEST).contains(&size), Usage, "`{key}` is {size}: it must be at least 1 and at most {WIDEST}");
-            Ok(())
-        };
         require!(!self.hidden_sizes.is_empty(), Usage, "`hidden_sizes` is empty: there must be a layer at least");
-        self.hidden_sizes.iter().try_for_each(|&units| size("hidden_sizes", units))?;
-        size("embedding_size", self.embedding_size)?;
-        for (key, rate) in [("dropout", self.dropout), ("embedding_dropout", self.embedding_dropout)] {
-            require!((0.0..1.0).contains(&rate), Usage, "`{key}` is {rate}: it must lie in [0, 1)");
-        }
+        self.hidden_sizes.iter().try_for_each(|&units| check_size("hidden_sizes", units))?;
+        check_size("embedding_size", self.embedding_size)?;
+        check_rate("dropout", self.dropout)?;
+        check_rate("embedding_dropout", self.embedding_dropout)?;
         require!(
             self.input != Input::OneHot || self.embedding_dropout == 0.0,
             Usage,

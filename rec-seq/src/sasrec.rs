@@ -2,7 +2,6 @@
 //! Klenitskiy, Vasilev, RecSys 2023, arXiv:2309.07602, and with calibrated negatives as gSASRec (Petrov, Macdonald, RecSys 2023,
 //! arXiv:2308.07192).
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -10,7 +9,6 @@ use rec_core::attention::Attention;
 use rec_core::full_softmax::full_softmax_loss;
 use rec_core::loss::{Loss, LossConfig, LossInput};
 use rec_core::model::{Model, ModelConfig, Score, Users, Vectors};
-use rec_core::params::slice;
 use rec_core::scores::{Factors, Scores};
 use rec_core::sparse::{Pattern, products};
 use rec_core::{Init, Params, Table};
@@ -19,12 +17,9 @@ use rec_data::csr::Csr;
 use rec_data::require;
 use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
-use crate::transformer::{Block, Inner, Shape, Transformer};
-
-/// Users whose histories pass through the blocks together.
-const TOGETHER: usize = 256;
+use crate::transformer::{Block, Inner, Shape, Transformer, after_histories, last_rows};
 
 /// Hyper-parameters. Defaults are those of the authors' code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -167,33 +162,6 @@ impl SasRec {
     }
 }
 
-/// The last `max_len` items of some histories, one after the other; those without an item are left out.
-///
-/// Returns the items, where sequences start, and which of the users have one.
-pub(crate) fn last_items(users: &Users, range: std::ops::Range<usize>, max_len: usize) -> (Vec<u32>, Vec<usize>, Vec<usize>) {
-    let (mut items, mut starts, mut who) = (Vec::new(), vec![0], Vec::new());
-    for at in range {
-        let history = users.history(at);
-        if !history.is_empty() {
-            items.extend_from_slice(&history[history.len() - history.len().min(max_len)..]);
-            starts.push(items.len());
-            who.push(at);
-        }
-    }
-    (items, starts, who)
-}
-
-/// Writes the last position's row of each sequence to the rows `who` of `out`.
-pub(crate) fn take_last(hidden: &Tensor, starts: &[usize], who: &[usize], out: &mut [f32]) -> Result<()> {
-    let last: Vec<i64> = starts[1..].iter().map(|&end| end as i64 - 1).collect();
-    let d = hidden.size()[1] as usize;
-    let rows = hidden.f_index_select(0, &Tensor::from_slice(&last).f_to_device(hidden.device())?)?.f_to_device(Device::Cpu)?;
-    for (row, &at) in slice(&rows.f_contiguous()?).chunks_exact(d).zip(who) {
-        out[at * d..][..d].copy_from_slice(row);
-    }
-    Ok(())
-}
-
 impl Score for SasRec {
     fn num_items(&self) -> usize {
         self.items.num_rows()
@@ -202,17 +170,9 @@ impl Score for SasRec {
     /// A user without a history gets 0 for every item.
     fn score<'a>(&'a self, users: &Users<'a>) -> Result<Scores<'a>> {
         let d = self.config.embedding_size;
-        let mut hidden = vec![0f32; users.len() * d];
-        for first in (0..users.len()).step_by(TOGETHER) {
-            let (items, starts, who) = last_items(users, first..users.len().min(first + TOGETHER), self.config.max_len);
-            if who.is_empty() {
-                continue;
-            }
-            let starts = Arc::new(starts);
-            let all = tch::no_grad(|| self.hidden(&items, &starts, false))?;
-            take_last(&all, &starts, &who, &mut hidden)?;
-        }
-        Ok(Scores::Factors(Factors { dim: d, users: Cow::Owned(hidden), items: self.items.to_slice(), item_bias: None }))
+        let hidden =
+            after_histories(users, self.config.max_len, d, None, |items, starts| last_rows(&self.hidden(items, starts, false)?, starts))?;
+        Ok(Scores::Factors(Factors { dim: d, users: hidden.into(), items: self.items.to_slice(), item_bias: None }))
     }
 
     fn item_vectors(&self) -> Option<Vectors<'_>> {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use anyhow::Result;
 use rec_core::attention::Attention;
 use rec_core::dropout::{dropout, relu_dropout};
+use rec_core::model::Users;
+use rec_core::params::slice;
 use rec_core::{Init, Params, Table};
 use rec_data::require;
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::{check_rate, check_size};
 
@@ -211,4 +213,48 @@ impl Layer {
             Inner::Gelu => dropout(&x.f_gelu("none")?, rate),
         }
     }
+}
+
+/// Users whose histories pass through the blocks together.
+const TOGETHER: usize = 256;
+
+/// The vectors, one a user, that `vectors` makes of the last `max_len` items of each history, `[sequences, d]` of items and starts; zeros
+/// where there is no history. `after` is put behind each history.
+///
+/// # Errors
+/// those of `vectors`; libtorch's own.
+pub(crate) fn after_histories(
+    users: &Users,
+    max_len: usize,
+    d: usize,
+    after: Option<u32>,
+    vectors: impl Fn(&[u32], &Arc<Vec<usize>>) -> Result<Tensor>,
+) -> Result<Vec<f32>> {
+    let mut out = vec![0f32; users.len() * d];
+    for first in (0..users.len()).step_by(TOGETHER) {
+        let (mut items, mut starts, mut who) = (Vec::new(), vec![0], Vec::new());
+        for at in first..users.len().min(first + TOGETHER) {
+            let history = users.history(at);
+            if !history.is_empty() {
+                items.extend_from_slice(&history[history.len() - history.len().min(max_len)..]);
+                items.extend(after);
+                starts.push(items.len());
+                who.push(at);
+            }
+        }
+        if who.is_empty() {
+            continue;
+        }
+        let rows = tch::no_grad(|| vectors(&items, &Arc::new(starts)))?.f_to_device(Device::Cpu)?.f_contiguous()?;
+        for (row, &at) in slice(&rows).chunks_exact(d).zip(&who) {
+            out[at * d..][..d].copy_from_slice(row);
+        }
+    }
+    Ok(out)
+}
+
+/// The last position's row of each sequence, none of which is empty.
+pub(crate) fn last_rows(hidden: &Tensor, starts: &[usize]) -> Result<Tensor> {
+    let last: Vec<i64> = starts[1..].iter().map(|&end| end as i64 - 1).collect();
+    Ok(hidden.f_index_select(0, &Tensor::from_slice(&last).f_to_device(hidden.device())?)?)
 }

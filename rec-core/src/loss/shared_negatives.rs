@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::{CrossEntropy, Loss, LossConfig, LossInput};
 use crate::params::{slice, slice_mut};
 use crate::shim::{self, Gradient};
-use crate::simd::{exp, vectorised};
+use crate::simd::{exp, largest, sum, vectorised};
 
 /// What a score goes through before a loss.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -166,16 +166,6 @@ struct Row {
 /// Numbers that are added at once, in a fixed order.
 const LANES: usize = 16;
 
-#[inline(always)]
-fn sum_of(values: &[f32]) -> f32 {
-    let (blocks, rest) = values.as_chunks::<LANES>();
-    let mut sums = [0f32; LANES];
-    for block in blocks {
-        sums = std::array::from_fn(|lane| sums[lane] + block[lane]);
-    }
-    sums.iter().chain(rest).sum()
-}
-
 /// Σ ln(1 + value), values in [0, 1]: logarithms of products, of which there are fewer.
 #[inline(always)]
 fn sum_of_ln_1p(values: &[f32]) -> f64 {
@@ -189,16 +179,6 @@ fn sum_of_ln_1p(values: &[f32]) -> f64 {
         products.iter().map(|p| p.ln()).sum::<f64>() + rest.iter().map(|&v| f64::from(v).ln_1p()).sum::<f64>()
     };
     values.chunks(512 * LANES).map(product).sum()
-}
-
-#[inline(always)]
-fn largest(values: &[f32]) -> f32 {
-    let (blocks, rest) = values.as_chunks::<LANES>();
-    let mut most = [f32::NEG_INFINITY; LANES];
-    for block in blocks {
-        most = std::array::from_fn(|lane| if block[lane] > most[lane] { block[lane] } else { most[lane] });
-    }
-    most.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
 }
 
 impl Row {
@@ -217,7 +197,7 @@ impl Row {
                 for (e, x) in e.iter_mut().zip(&*x) {
                     *e = exp(x - most);
                 }
-                let total = sum_of(e);
+                let total = sum(e);
                 let share = 1.0 / total;
                 for (g, e) in to.iter_mut().zip(&*e) {
                     *g = e * share;
@@ -234,10 +214,10 @@ impl Row {
                     *e = small;
                 }
                 to[at] = 0.0;
-                to[at] = -sum_of(to);
+                to[at] = -sum(to);
                 p.iter_mut().zip(&*x).for_each(|(p, x)| *p = (x - positive).max(0.0));
                 e[at] = 0.0;
-                (f64::from(sum_of(p)) + sum_of_ln_1p(e)) as f32 / count
+                (f64::from(sum(p)) + sum_of_ln_1p(e)) as f32 / count
             }
             Ranking::Top1 => {
                 for ((g, e), x) in to.iter_mut().zip(e.iter_mut()).zip(&*x) {
@@ -246,13 +226,13 @@ impl Row {
                     *e = a + b;
                 }
                 (to[at], e[at]) = (0.0, 0.0);
-                let back = sum_of(to);
+                let back = sum(to);
                 for (g, x) in to.iter_mut().zip(&*x) {
                     let b = sigmoid(x * x);
                     *g = (*g + 2.0 * x * b * (1.0 - b)) / count;
                 }
                 to[at] = -back / count;
-                sum_of(e) / count
+                sum(e) / count
             }
             Ranking::Top1Max => {
                 softmax_of_negatives(x, at, e);
@@ -263,9 +243,9 @@ impl Row {
                     *w = s * a * (1.0 - a);
                     *g = a + b + a * (1.0 - a) + 2.0 * x * b * (1.0 - b);
                 }
-                let loss = sum_of(p);
+                let loss = sum(p);
                 to.iter_mut().zip(&*e).for_each(|(g, s)| *g = s * (*g - loss));
-                to[at] = -sum_of(w);
+                to[at] = -sum(w);
                 loss
             }
             Ranking::BprMax { score_l2 } => {
@@ -286,13 +266,13 @@ impl Row {
                     *q = s * x * x;
                     *w = s * scaled * rest;
                 }
-                let [sum, norm, back] = [sum_of(p), sum_of(q), sum_of(w)];
+                let [weighted, norm, back] = [sum(p), sum(q), sum(w)];
                 for ((g, s), x) in to.iter_mut().zip(&*e).zip(&*x) {
                     // σ(1 − σ) is taken from σ: what remains is σ².
-                    *g = s * (1.0 - *g / sum + score_l2 * (x * x - norm + 2.0 * x));
+                    *g = s * (1.0 - *g / weighted + score_l2 * (x * x - norm + 2.0 * x));
                 }
-                to[at] = -back / sum;
-                score_l2 * norm - c - sum.ln()
+                to[at] = -back / weighted;
+                score_l2 * norm - c - weighted.ln()
             }
         };
         if !matches!(activation, OutputActivation::Identity {}) {
@@ -314,7 +294,7 @@ fn softmax_of_negatives(x: &mut [f32], at: usize, to: &mut [f32]) {
     }
     x[at] = positive;
     to[at] = 0.0;
-    let share = 1.0 / sum_of(to);
+    let share = 1.0 / sum(to);
     to.iter_mut().for_each(|s| *s *= share);
 }
 
