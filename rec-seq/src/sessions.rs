@@ -4,27 +4,22 @@ use rayon::prelude::*;
 use rec_data::csr::Csr;
 use rec_data::view::TrainView;
 
-/// The items of each user's (session's) training rows, oldest first; rows of equal time in the order of the source.
-pub struct Sessions {
+/// The items of each user's (session's) training rows, oldest first, and when each session ended.
+pub struct Sessions<'a> {
     /// Sessions × items, in order and with repetitions; users without a training row have empty rows.
-    items: Csr,
+    items: &'a Csr,
     /// For each session when it ended: time, and place among the rows.
     ends: Vec<(i64, usize)>,
 }
 
-impl Sessions {
-    pub fn of(data: &TrainView) -> Self {
-        let mut order: Vec<usize> = (0..data.len()).collect();
-        if let Some(times) = data.times() {
-            order.sort_by_key(|&r| times[r]);
-        }
-        let pick = |column: &[u32]| order.iter().map(|&r| column[r]).collect::<Vec<_>>();
-        let items = Csr::from_coordinates(data.num_users(), data.num_items(), &pick(data.users()), &pick(data.items()), &[]);
+impl<'a> Sessions<'a> {
+    pub fn of(data: &'a TrainView) -> Self {
         let mut ends = vec![(i64::MIN, 0); data.num_users()];
-        for &r in &order {
-            ends[data.users()[r] as usize] = (data.times().map_or(0, |times| times[r]), r);
+        for (row, &user) in data.users().iter().enumerate() {
+            let end = (data.times().map_or(0, |times| times[row]), row);
+            ends[user as usize] = end.max(ends[user as usize]);
         }
-        Self { items, ends }
+        Self { items: data.sequences(), ends }
     }
 
     /// The items of session `s`, oldest first.
