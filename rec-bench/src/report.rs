@@ -18,7 +18,7 @@ const CURVE_USERS: usize = 100;
 /// # Errors
 /// the model's own.
 pub fn labelled_scores(model: &dyn Score, held: &HeldOut) -> Result<Option<(Vec<bool>, Vec<f32>)>> {
-    let users = Users::new(held.users(), held.histories());
+    let users = Users::new(held.known_as(), held.histories());
     let count = users.len().min(CURVE_USERS);
     let (mut labels, mut scores) = (Vec::new(), Vec::new());
     for user in 0..count {

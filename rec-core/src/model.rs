@@ -3,7 +3,7 @@
 use anyhow::Result;
 use rec_data::batch::{Batch, BatchOptions};
 use rec_data::csr::Csr;
-use rec_data::view::TrainView;
+use rec_data::view::{HeldOut, TrainView};
 use rec_data::windows::Windows;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,7 +33,7 @@ pub struct Users<'a> {
 
 impl<'a> Users<'a> {
     /// Stands for a user who was not there in training.
-    pub const NEW: u32 = u32::MAX;
+    pub const NEW: u32 = HeldOut::NEW;
 
     /// `ids[i]` has the history `histories.row(i)`, oldest first.
     ///

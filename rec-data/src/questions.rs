@@ -55,6 +55,21 @@ pub(crate) struct Asked {
     pub targets: Csr,
 }
 
+impl Asked {
+    /// Each question so many times in a row.
+    pub fn repeated(self, times: usize) -> Self {
+        if times == 1 {
+            return self;
+        }
+        let at: Vec<u32> = (0..(self.users.len() * times) as u32).map(|i| i / times as u32).collect();
+        Self {
+            users: at.iter().map(|&i| self.users[i as usize]).collect(),
+            histories: self.histories.select(&at),
+            targets: self.targets.select(&at),
+        }
+    }
+}
+
 impl Held<'_> {
     /// One question a user with a target.
     pub fn by_user(&self) -> Asked {
@@ -138,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::split::{Nested, Split, SplitSpec, split};
-    use crate::view::{Asking, Candidates, HeldOut, Mask, views};
+    use crate::view::{Asking, Candidates, HeldOut, Mask, SampledCandidates, views};
     use crate::{Kind, Part, Vocabulary};
 
     const USERS: u32 = 12;
@@ -265,7 +280,7 @@ mod tests {
     fn candidates_are_drawn_once_a_session_with_the_target_of_each_question_added() {
         let rows: Vec<_> = (0..ITEMS).map(|item| (0, item, 0, 1.0)).chain((0..4).map(|at| (11, at, i64::from(at), 1.0))).collect();
         let data = data(&rows);
-        let asking = Asking { candidates: Candidates::Sampled { n: 2, popularity_percent: 0 }, ..each_next() };
+        let asking = Asking { candidates: Candidates::Sampled(SampledCandidates::uniform(2)), ..each_next() };
         let made = views(&data, None, &published(&data, None), &asking, 1).expect("made");
         let drawn = |at: usize| {
             let (all, target) = (made.test.candidates().expect("drawn").row(at), made.test.targets().row(at)[0]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rec_data::batch::{Batch, BatchOptions, PairwiseBatch, Prefetch, RatedBatch, UserRowsBatch};
 use rec_data::rng::{Rng, Stream};
 use rec_data::split::{By, Nested, Split, SplitSpec, split};
-use rec_data::view::{Asking, Candidates, HeldOut, Mask, TrainView, Views, views};
+use rec_data::view::{Asking, Candidates, Excluded, HeldOut, Mask, SampledCandidates, TrainView, Views, views};
 use rec_data::{Interactions, Vocabulary};
 
 const USERS: u32 = 60;
@@ -106,7 +106,7 @@ fn sampled_candidates_are_as_many_as_asked_for_and_never_an_item_that_the_user_e
             for mask in [Mask::Seen, Mask::SeenRelevant, Mask::Nothing] {
                 for relevant_at_least in [None, Some(4.0)] {
                     for popularity_percent in [0, 100] {
-                        let candidates = Candidates::Sampled { n: 12, popularity_percent };
+                        let candidates = Candidates::Sampled(SampledCandidates { popularity_percent, ..SampledCandidates::uniform(12) });
                         let asking =
                             Asking { relevant_at_least, mask, candidates, valid_candidates: None, drop_cold: false, ..Asking::default() };
                         let views = views(&data, None, &split, &asking, 5).expect("made");
@@ -137,7 +137,7 @@ fn more_candidates_than_items_that_were_never_the_users_are_refused_with_the_use
     let free = |user: u32| ITEMS as usize - data.users.iter().filter(|&&u| u == user).count();
     let most = (0..USERS).map(free).min().expect("there are users");
     let ask = |n: usize| {
-        let candidates = Candidates::Sampled { n, popularity_percent: 0 };
+        let candidates = Candidates::Sampled(SampledCandidates::uniform(n));
         views(&data, None, &split, &Asking { candidates, ..Asking::default() }, 5)
     };
     let views = ask(most).expect("every user has as many");
@@ -154,7 +154,10 @@ fn candidates_are_drawn_uniformly_or_in_proportion_to_training_popularity() {
     let split = divided(&data, &specs()[0], 2);
     let ever: HashSet<(u32, u32)> = data.users.iter().copied().zip(data.items.iter().copied()).collect();
     for (popularity_percent, alpha) in [(0, 0), (100, 1)] {
-        let asking = Asking { candidates: Candidates::Sampled { n: 1, popularity_percent }, ..Asking::default() };
+        let asking = Asking {
+            candidates: Candidates::Sampled(SampledCandidates { popularity_percent, ..SampledCandidates::uniform(1) }),
+            ..Asking::default()
+        };
         let (mut found, mut expected, mut draws) = (0.0, 0.0, 0.0);
         for seed in 0..200 {
             let views = views(&data, None, &split, &asking, seed).expect("made");
@@ -171,12 +174,48 @@ fn candidates_are_drawn_uniformly_or_in_proportion_to_training_popularity() {
     }
 }
 
+#[test]
+fn each_question_is_asked_with_every_set_and_items_outside_train_may_be_drawn() {
+    let data = data(false);
+    let split = divided(&data, &(SplitSpec::LeaveLast { test: 1, valid: 1 }, None), 2);
+    let made = |excluded: Excluded, sets: u32, n: usize| {
+        let candidates = Candidates::Sampled(SampledCandidates { excluded, sets, ..SampledCandidates::uniform(n) });
+        views(&data, None, &split, &Asking { candidates, mask: Mask::Nothing, ..Asking::default() }, 5).expect("made").test
+    };
+    let (once, thrice) = (made(Excluded::Ever, 1, 6), made(Excluded::Ever, 3, 6));
+    assert_eq!(thrice.users(), once.users().iter().flat_map(|&user| [user; 3]).collect::<Vec<_>>());
+    let (first, all) = (sampled(&once), sampled(&thrice));
+    let mut different = 0;
+    for (at, (_, drawn)) in all.iter().enumerate() {
+        assert_eq!((thrice.histories().row(at), thrice.targets().row(at)), (once.histories().row(at / 3), once.targets().row(at / 3)));
+        if at % 3 == 0 {
+            assert_eq!(drawn, &first[at / 3].1, "the first set is the one that is drawn alone");
+        } else {
+            different += usize::from(drawn != &first[at / 3].1);
+        }
+    }
+    assert!(different > first.len());
+    // With as many as there are outside the user's train rows, the validation item is always there.
+    let outside = |user: u32| (ITEMS as usize) - data.users.iter().filter(|&&u| u == user).count() + 2;
+    let most = (0..USERS).map(outside).min().expect("there are users");
+    let test = made(Excluded::Train, 1, most);
+    let of = |user: u32, rows: &[u32]| rows.iter().filter(|&&r| data.users[r as usize] == user).map(|&r| data.items[r as usize]).collect();
+    for (row, &user) in test.users().iter().enumerate().filter(|&(_, &user)| outside(user) == most) {
+        let (train, valid): (Vec<u32>, Vec<u32>) = (of(user, &split.train), of(user, &split.valid));
+        let ranked = test.candidates().expect("drawn").row(row);
+        assert!(ranked.contains(&valid[0]) && ranked.iter().all(|i| !train.contains(i)), "user {user}");
+    }
+}
+
 /// Everything that a training sees, as text.
 fn everything(data: &Interactions) -> Vec<String> {
     let mut seen = Vec::new();
     for spec in specs() {
         let split = divided(data, &spec, 8);
-        let asking = Asking { candidates: Candidates::Sampled { n: 12, popularity_percent: 50 }, ..Asking::default() };
+        let asking = Asking {
+            candidates: Candidates::Sampled(SampledCandidates { popularity_percent: 50, ..SampledCandidates::uniform(12) }),
+            ..Asking::default()
+        };
         let Views { train, valid, test, all_of_train } = views(data, None, &split, &asking, 8).expect("made");
         seen.push(format!("{split:?}"));
         for held in [valid.as_deref(), Some(&*test)].into_iter().flatten() {

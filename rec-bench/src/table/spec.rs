@@ -114,19 +114,22 @@ pub struct CellSpec {
     pub disputed: Option<String>,
 }
 
-const SHIPPED: [(&str, &str); 13] = [
+const SHIPPED: [(&str, &str); 16] = [
     ("quickstart", include_str!("../../tables/quickstart.toml")),
     ("ml-100k-cornac", include_str!("../../tables/ml-100k-cornac.toml")),
     ("ml-100k-msrec", include_str!("../../tables/ml-100k-msrec.toml")),
     ("ml-1m-recbole-gnn", include_str!("../../tables/ml-1m-recbole-gnn.toml")),
     ("ml-1m-ncf", include_str!("../../tables/ml-1m-ncf.toml")),
     ("ml-1m-sasrec", include_str!("../../tables/ml-1m-sasrec.toml")),
+    ("ml-1m-sasrec-sampled", include_str!("../../tables/ml-1m-sasrec-sampled.toml")),
+    ("beauty-bert4rec", include_str!("../../tables/beauty-bert4rec.toml")),
     ("ml-1m-autorec", include_str!("../../tables/ml-1m-autorec.toml")),
     ("ml-1m-nce-plrec", include_str!("../../tables/ml-1m-nce-plrec.toml")),
     ("ml-1m-folded-in", include_str!("../../tables/ml-1m-folded-in.toml")),
     ("ml-10m-autorec", include_str!("../../tables/ml-10m-autorec.toml")),
     ("ml-20m-vae", include_str!("../../tables/ml-20m-vae.toml")),
     ("rsc15-100k", include_str!("../../tables/rsc15-100k.toml")),
+    ("diginetica", include_str!("../../tables/diginetica.toml")),
     ("yoochoose-1-64", include_str!("../../tables/yoochoose-1-64.toml")),
 ];
 
@@ -191,8 +194,9 @@ impl Table {
     pub fn label(&self, metric: Metric) -> String {
         match (&self.protocol.candidates, &self.candidates) {
             _ if metric.is_rating() => metric.to_string(),
-            (Candidates::Sampled { n, popularity_percent: 0 }, _) => format!("{metric}[uni{n}]"),
-            (Candidates::Sampled { n, .. }, _) => format!("{metric}[pop{n}]"),
+            (Candidates::Sampled(drawn), _) => {
+                format!("{metric}[{}{}]", if drawn.popularity_percent == 0 { "uni" } else { "pop" }, drawn.n)
+            }
             (Candidates::Published, Some(name)) => format!("{metric}[{name}]"),
             _ => metric.to_string(),
         }

@@ -141,7 +141,7 @@ impl Scratch {
 }
 
 fn rank_all(model: &dyn Score, held: &HeldOut, plan: &Plan) -> Result<Vec<UserResult>> {
-    let users = Users::new(held.users(), held.histories());
+    let users = Users::new(held.known_as(), held.histories());
     if let Some(candidates) = held.candidates()
         && let Some(scores) = tch::no_grad(|| model.score_candidates(&users, candidates))?
     {
