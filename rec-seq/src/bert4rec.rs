@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::check_rate;
-use crate::transformer::{Block, Inner, Norm, Shape, Transformer, after_histories, last_rows};
+use crate::transformer::{Block, Inner, Norm, Positions, Shape, Transformer, after_histories, last_rows};
 
 /// Hyper-parameters. Defaults are the paper's for MovieLens-1M.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +68,8 @@ impl Bert4RecConfig {
             num_layers: self.num_layers,
             max_len: self.max_len,
             block: Block::PostNorm,
+            heads_product: true,
+            positions: Positions::FromEnd,
             inner: Inner::Gelu,
             attention: Attention { num_heads: self.num_heads, causal: false, dropout: self.attention_dropout.unwrap_or(self.dropout) },
             dropout: self.dropout,

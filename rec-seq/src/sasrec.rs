@@ -19,7 +19,7 @@ use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::transformer::{Block, Inner, Shape, Transformer, after_histories, last_rows};
+use crate::transformer::{Block, Inner, Positions, Shape, Transformer, after_histories, last_rows};
 
 /// Hyper-parameters. Defaults are those of the authors' code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,12 @@ pub struct SasRecConfig {
     pub max_len: usize,
     /// Where layers are normalised.
     pub block: Block,
+    /// Whether blocks of kind `sasrec` have a product after the heads, as `torch.nn.MultiheadAttention` brings it; the others always do.
+    pub heads_product: bool,
+    /// Where positions are counted from.
+    pub positions: Positions,
+    /// Standard deviation of normal initial values of all vectors and matrices; 0 draws uniform ones (Glorot and Bengio 2010).
+    pub initial_std: f64,
     /// The activation within a block.
     pub activation: Inner,
     /// Dropout of inputs and layers.
@@ -58,6 +64,9 @@ impl Default for SasRecConfig {
             num_heads: 1,
             max_len: 50,
             block: Block::Sasrec,
+            heads_product: false,
+            positions: Positions::FromEnd,
+            initial_std: 0.0,
             activation: Inner::Relu,
             dropout: 0.5,
             attention_dropout: None,
@@ -75,10 +84,12 @@ impl SasRecConfig {
             num_layers: self.num_layers,
             max_len: self.max_len,
             block: self.block,
+            heads_product: self.heads_product || self.block != Block::Sasrec,
+            positions: self.positions,
             inner: self.activation,
             attention: Attention { num_heads: self.num_heads, causal: true, dropout: self.attention_dropout.unwrap_or(self.dropout) },
             dropout: self.dropout,
-            init: Init::XavierUniform,
+            init: if self.initial_std > 0.0 { Init::Normal { std: self.initial_std } } else { Init::XavierUniform },
         }
     }
 
@@ -91,6 +102,12 @@ impl ModelConfig for SasRecConfig {
     fn check(&self) -> Result<()> {
         self.shape().check()?;
         self.loss.check()?;
+        require!(
+            (0.0..=10.0).contains(&self.initial_std),
+            Usage,
+            "`initial_std` is {}: it must be at least 0 and at most 10",
+            self.initial_std
+        );
         let t = self.calibration;
         require!((0.0..=1.0).contains(&t), Usage, "`calibration` is {t}: it must be at least 0 and at most 1");
         let plain = matches!(self.loss, LossConfig::WeightedBce { positive_weight: 1.0 });

@@ -19,7 +19,7 @@ use crate::{check_rate, check_size};
 #[serde(rename_all = "kebab-case")]
 pub enum Block {
     /// As SASRec's authors' code: q = LN(x), y = q + attention(q, x, x), z = LN(y), x' = z + drop(W₂ drop(relu(W₁ z))); what is added
-    /// is what was normalised, there is no product after the heads, and the last block's output is normalised.
+    /// is what was normalised, there is no product after the heads unless one is asked for, and the last block's output is normalised.
     #[default]
     Sasrec,
     /// y = x + drop(W attention(LN(x))), x' = y + drop(W₂ drop(f(W₁ LN(y)))); the last block's output is normalised.
@@ -39,6 +39,17 @@ pub enum Inner {
     Gelu,
 }
 
+/// What tells a block where in its sequence an item stands: a vector added to the item's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Positions {
+    /// Counted from the end: a sequence's last item always has the same vector. As where sequences are padded on the left.
+    #[default]
+    FromEnd,
+    /// Counted from the start: a sequence's first item always has the same vector. As where sequences are padded on the right.
+    FromStart,
+}
+
 /// Shape of a stack of blocks.
 pub(crate) struct Shape {
     pub(crate) embedding_size: usize,
@@ -46,6 +57,9 @@ pub(crate) struct Shape {
     pub(crate) num_layers: usize,
     pub(crate) max_len: usize,
     pub(crate) block: Block,
+    /// Whether heads pass through a product of their own before they are added.
+    pub(crate) heads_product: bool,
+    pub(crate) positions: Positions,
     pub(crate) inner: Inner,
     pub(crate) attention: Attention,
     pub(crate) dropout: f64,
@@ -131,7 +145,7 @@ impl Transformer {
         for layer in 1..=shape.num_layers {
             let mut linear = |name: &str, sizes| Linear::new(&format!("block_{layer}_{name}"), sizes, init, params);
             let (queries, keys_values) = (linear("queries", (d, d))?, linear("keys_values", (d, 2 * d))?);
-            let heads = if shape.block == Block::Sasrec { None } else { Some(linear("heads", (d, d))?) };
+            let heads = if shape.heads_product { Some(linear("heads", (d, d))?) } else { None };
             let (inner, outer) = (linear("inner", (d, shape.inner_size))?, linear("outer", (shape.inner_size, d))?);
             let attention_norm = Norm::new(&format!("block_{layer}_attention_norm"), d, params)?;
             let inner_norm = Norm::new(&format!("block_{layer}_inner_norm"), d, params)?;
@@ -143,7 +157,7 @@ impl Transformer {
         Ok(Self { positions, layers, last_norm, input_norm, shape })
     }
 
-    /// Hidden vectors of all positions. Positions count from the end: a sequence's last item always has the last position's vector.
+    /// Hidden vectors of all positions.
     ///
     /// # Shapes
     /// `items` `[P, d]`, scaled as the model wants it, sequence s at rows `starts[s]..starts[s + 1]`; returns `[P, d]`
@@ -155,7 +169,8 @@ impl Transformer {
         for pair in starts.windows(2) {
             let n = pair[1] - pair[0];
             anyhow::ensure!(n <= self.shape.max_len, "a sequence of {n} items is longer than `max_len`, {}", self.shape.max_len);
-            positions.extend((self.shape.max_len - n) as u32..self.shape.max_len as u32);
+            let first = if self.shape.positions == Positions::FromEnd { self.shape.max_len - n } else { 0 };
+            positions.extend(first as u32..(first + n) as u32);
         }
         let rate = if training { self.shape.dropout } else { 0.0 };
         let mut attention = self.shape.attention;
@@ -183,6 +198,8 @@ impl Layer {
             let out = attention.apply(&self.queries.apply(queries)?, &self.keys_values.apply(others)?, starts)?;
             match &self.heads {
                 None => Ok(out),
+                // Written for SASRec's blocks by those who take `torch.nn.MultiheadAttention`, which drops nothing after it.
+                Some(heads) if shape.block == Block::Sasrec => heads.apply(&out),
                 Some(heads) => dropout(&heads.apply(&out)?, rate),
             }
         };

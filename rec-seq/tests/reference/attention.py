@@ -22,6 +22,10 @@ def parameters(shapes, seed):
     return {name: (torch.randn(shape, generator=draw) * 0.5).float().double().requires_grad_() for name, shape in shapes.items()}
 
 
+def has_heads_product(c, block):
+    return block != "sasrec" or c.get("heads_product", False)
+
+
 def shapes(model, c):
     d, inner = c["embedding_size"], c["inner_size"]
     names = {"item_embedding": (ITEMS + (model == "bert4rec"), d)}
@@ -31,7 +35,7 @@ def shapes(model, c):
     block = "post-norm" if model == "bert4rec" else c["block"]
     for layer in range(1, c["num_layers"] + 1):
         p = f"block_{layer}_"
-        linear = {"queries": (d, d), "keys_values": (2 * d, d)} | ({} if block == "sasrec" else {"heads": (d, d)})
+        linear = {"queries": (d, d), "keys_values": (2 * d, d)} | ({"heads": (d, d)} if has_heads_product(c, block) else {})
         linear |= {"inner": (inner, d), "outer": (d, inner)}
         for name, shape in linear.items():
             names |= {p + name: shape, p + name + "_bias": (shape[0],)}
@@ -55,9 +59,10 @@ def hidden(p, c, model, x):
         q, k, v = (t.view(len(t), heads, -1).transpose(0, 1) for t in (q, k, v))
         out = F.scaled_dot_product_attention(q, k, v, is_causal=model == "sasrec")
         out = out.transpose(0, 1).reshape(len(x), -1)
-        return out if block == "sasrec" else linear(prefix + "heads", out)
+        return linear(prefix + "heads", out) if has_heads_product(c, block) else out
 
-    x = x + p["position_embedding"][c["max_len"] - len(x) :]
+    first = 0 if c.get("positions") == "from-start" else c["max_len"] - len(x)
+    x = x + p["position_embedding"][first : first + len(x)]
     if block == "post-norm":
         x = norm("input_norm", x)
     for layer in range(1, c["num_layers"] + 1):
@@ -163,6 +168,7 @@ CASES = [
     ("sasrec", sasrec(block="post-norm", max_len=9)),
     ("bert4rec", base | {"num_heads": 2, "inner_size": 11, "last_mask_share": 1.0}),
     ("bert4rec", base | {"num_layers": 1, "inner_size": 24, "last_mask_share": 1.0, "max_len": 8}),
+    ("sasrec", sasrec(heads_product=True, positions="from-start", num_heads=2, num_layers=1, max_len=8)),
 ]
 made = [case(model, config, seed) for seed, (model, config) in enumerate(CASES)]
 pathlib.Path(__file__).with_name("attention.json").write_text(json.dumps(made, indent=1) + "\n")
