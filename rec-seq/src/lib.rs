@@ -4,6 +4,7 @@
 //! sequence ends.
 
 pub mod association_rules;
+mod bags;
 pub mod bert4rec;
 mod decay;
 pub mod fpmc;
@@ -23,6 +24,7 @@ mod sessions;
 mod testing;
 mod transformer;
 pub mod vsknn;
+pub mod youtube_candidates;
 
 pub use association_rules::AssociationRules;
 pub use bert4rec::Bert4Rec;
@@ -37,6 +39,7 @@ pub use sequential_rules::SequentialRules;
 pub use session_knn::SessionKnn;
 pub use session_popularity::SessionPopularity;
 pub use vsknn::Vsknn;
+pub use youtube_candidates::YoutubeCandidates;
 
 use anyhow::Result;
 use rec_data::require;

@@ -2,3 +2,4 @@
 
 mod fpmc;
 mod support;
+mod youtube_candidates;

@@ -112,7 +112,8 @@ pub fn check<M: Model>(case: &Value, model: &M, params: &Params, batch: &M::Batc
             let sort = |values: &[f64]| {
                 let mut rows: Vec<Vec<f64>> = values.chunks(table.num_columns()).map(<[f64]>::to_vec).collect();
                 rows.retain(|row| row.iter().any(|v| v.abs() > 1e-7));
-                rows.sort_by(|a, b| a[0].total_cmp(&b[0]));
+                let key = |row: &[f64]| row.iter().zip(1..).map(|(v, column)| v * f64::from(column).sqrt()).sum::<f64>();
+                rows.sort_by(|a, b| key(a).total_cmp(&key(b)));
                 rows.concat()
             };
             (found, expected) = (sort(&found), sort(&expected));
