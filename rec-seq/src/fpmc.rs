@@ -42,8 +42,8 @@ impl ModelConfig for FpmcConfig {
     }
 }
 
-/// score(u, l, i) = v_u · v_i + w_l · w_i, with l the last item of the history (eq. 4; the product of u and l, which no ranking sees, is
-/// left out as in the paper).
+/// score(u, l, i) = v_u · v_i + w_l · w_i, with l the last item of the history. The product of u and l, which no ranking sees, is left
+/// out as in the paper.
 ///
 /// A user who has no transition to learn from, a new one among them, has the mean of the other users' vectors for v_u. Where there is
 /// no history, w_l is 0.
