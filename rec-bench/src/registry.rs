@@ -59,6 +59,8 @@ impl Registry {
         registry.gradient::<rec_autoencoder::Cdae>("cdae", "denoising autoencoder with a user node, sampled outputs");
         registry.gradient::<rec_autoencoder::MultDae>("mult-dae", "denoising autoencoder, multinomial likelihood");
         registry.gradient::<rec_autoencoder::MultVae>("mult-vae", "variational autoencoder, multinomial likelihood");
+        registry.gradient::<rec_seq::Fpmc>("fpmc", "factorised Markov chain of the last item, plus matrix factorisation");
+        registry.gradient::<rec_seq::YoutubeCandidates>("youtube-candidates", "layers over the mean of a user's items, sampled softmax");
         registry.gradient::<rec_seq::SasRec>("sasrec", "self-attention over a user's last items");
         registry.gradient::<rec_seq::Bert4Rec>("bert4rec", "bidirectional self-attention that fills in masked items");
         registry.fit::<rec_seq::SessionPopularity>("session-popularity", "what the session has most often, then what all have");

@@ -46,6 +46,15 @@ impl Sampler {
         Sampler::Popularity { stay, alias, probability }
     }
 
+    /// The same over items with a training row alone: at an `alpha` of 0, all of those alike.
+    pub fn of_trained(alpha: f64, mut popularity: Vec<u32>) -> Self {
+        if alpha == 0.0 && popularity.contains(&0) {
+            popularity.iter_mut().for_each(|count| *count = (*count).min(1));
+            return Self::new(1.0, &popularity);
+        }
+        Self::new(alpha, &popularity)
+    }
+
     /// One item.
     pub fn draw(&self, rng: &mut Rng) -> u32 {
         match self {

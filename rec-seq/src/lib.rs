@@ -4,12 +4,15 @@
 //! sequence ends.
 
 pub mod association_rules;
+mod bags;
 pub mod bert4rec;
 mod decay;
+pub mod fpmc;
 pub mod gru4rec;
 pub mod item_knn_last;
 mod last_item;
 pub mod markov_chain;
+mod next_item;
 mod past_sessions;
 pub mod recurrent;
 pub mod sasrec;
@@ -21,10 +24,12 @@ mod sessions;
 mod testing;
 mod transformer;
 pub mod vsknn;
+pub mod youtube_candidates;
 
 pub use association_rules::AssociationRules;
 pub use bert4rec::Bert4Rec;
 pub use decay::Decay;
+pub use fpmc::Fpmc;
 pub use gru4rec::Gru4Rec;
 pub use item_knn_last::ItemKnnLast;
 pub use last_item::LastItem;
@@ -34,6 +39,7 @@ pub use sequential_rules::SequentialRules;
 pub use session_knn::SessionKnn;
 pub use session_popularity::SessionPopularity;
 pub use vsknn::Vsknn;
+pub use youtube_candidates::YoutubeCandidates;
 
 use anyhow::Result;
 use rec_data::require;

@@ -6,19 +6,17 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use rec_core::attention::Attention;
-use rec_core::full_softmax::full_softmax_loss;
-use rec_core::loss::{Loss, LossConfig, LossInput};
+use rec_core::loss::LossConfig;
 use rec_core::model::{Model, ModelConfig, Score, Users, Vectors};
 use rec_core::scores::{Factors, Scores};
-use rec_core::sparse::{Pattern, products};
 use rec_core::{Init, Params, Table};
 use rec_data::batch::{BatchOptions, SequencesBatch};
-use rec_data::csr::Csr;
 use rec_data::require;
 use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use crate::next_item::{asked, next_item_loss};
 use crate::transformer::{Block, Inner, Positions, Shape, Transformer, after_histories, last_rows};
 
 /// Hyper-parameters. Defaults are those of the authors' code.
@@ -41,8 +39,8 @@ pub struct SasRecConfig {
     pub heads_product: bool,
     /// Where positions are counted from.
     pub positions: Positions,
-    /// Standard deviation of normal initial values of all vectors and matrices; 0 draws uniform ones (Glorot and Bengio 2010).
-    pub initial_std: f64,
+    /// Standard deviation of normal initial values of all vectors and matrices; absent draws uniform ones (Glorot and Bengio 2010).
+    pub init_std: Option<f64>,
     /// The activation within a block.
     pub activation: Inner,
     /// Dropout of inputs and layers.
@@ -66,7 +64,7 @@ impl Default for SasRecConfig {
             block: Block::Sasrec,
             heads_product: false,
             positions: Positions::FromEnd,
-            initial_std: 0.0,
+            init_std: None,
             activation: Inner::Relu,
             dropout: 0.5,
             attention_dropout: None,
@@ -89,12 +87,8 @@ impl SasRecConfig {
             inner: self.activation,
             attention: Attention { num_heads: self.num_heads, causal: true, dropout: self.attention_dropout.unwrap_or(self.dropout) },
             dropout: self.dropout,
-            init: if self.initial_std > 0.0 { Init::Normal { std: self.initial_std } } else { Init::XavierUniform },
+            init: self.init_std.map_or(Init::XavierUniform, |std| Init::Normal { std }),
         }
-    }
-
-    fn is_full(&self) -> bool {
-        matches!(self.loss, LossConfig::CrossEntropy {})
     }
 }
 
@@ -102,12 +96,9 @@ impl ModelConfig for SasRecConfig {
     fn check(&self) -> Result<()> {
         self.shape().check()?;
         self.loss.check()?;
-        require!(
-            (0.0..=10.0).contains(&self.initial_std),
-            Usage,
-            "`initial_std` is {}: it must be at least 0 and at most 10",
-            self.initial_std
-        );
+        if let Some(std) = self.init_std {
+            require!(std > 0.0 && std.is_finite(), Usage, "`init_std` is {std}: it must be above 0");
+        }
         let t = self.calibration;
         require!((0.0..=1.0).contains(&t), Usage, "`calibration` is {t}: it must be at least 0 and at most 1");
         let plain = matches!(self.loss, LossConfig::WeightedBce { positive_weight: 1.0 });
@@ -135,34 +126,21 @@ impl Model for SasRec {
 
     fn shape_batches(config: &SasRecConfig, options: &mut BatchOptions) {
         options.max_len = config.max_len;
-        if config.is_full() {
+        if matches!(config.loss, LossConfig::CrossEntropy {}) {
             options.num_negatives = 0;
         }
     }
 
     fn loss(&self, batch: &SequencesBatch) -> Result<Tensor> {
-        // Each position but a sequence's last is asked for what comes next.
-        let pairs = || batch.starts.windows(2).flat_map(|pair| pair[0]..pair[1] - 1);
-        let inputs: Vec<u32> = pairs().map(|at| batch.items[at]).collect();
+        let inputs: Vec<u32> = asked(batch).map(|at| batch.items[at]).collect();
         let starts = Arc::new(batch.starts.iter().enumerate().map(|(s, start)| start - s).collect::<Vec<_>>());
         let hidden = self.hidden(&inputs, &starts, true)?;
-        if self.config.is_full() {
-            let targets: Vec<u32> = pairs().map(|at| batch.items[at + 1]).collect();
-            let all: Vec<u32> = (0..self.items.num_rows() as u32).collect();
-            return full_softmax_loss(&hidden, &self.items.rows(&all)?, &targets);
-        }
-        let each = batch.negatives.len() / batch.items.len();
-        require!(each > 0, Usage, "`num_negatives` is 0: this loss needs at least 1");
-        // A position's next item, then the negatives drawn for that item.
-        let row = |at: usize| [&batch.items[at + 1..at + 2], &batch.negatives[(at + 1) * each..(at + 2) * each]].concat();
-        let (pattern, ids) = Pattern::compact(&Csr::from_rows(self.items.num_rows(), pairs().map(row)));
-        let scores = products(&Arc::new(pattern), &hidden, &self.items.rows(&ids)?)?.f_view([inputs.len() as i64, -1])?;
-        let (positive, negatives) = (scores.f_select(1, 0)?, scores.f_narrow(1, 1, each as i64)?);
         let mut loss = self.config.loss;
         if self.config.calibration > 0.0 {
-            loss = LossConfig::WeightedBce { positive_weight: self.positive_weight(each) };
+            let num_negatives = batch.negatives.len() / batch.items.len();
+            loss = LossConfig::WeightedBce { positive_weight: self.positive_weight(num_negatives) };
         }
-        loss.loss(&LossInput::Ranked { positive: &positive, negatives: &negatives, log_q: None })
+        next_item_loss(&loss, &hidden, &self.items, batch)
     }
 }
 

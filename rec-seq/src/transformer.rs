@@ -84,17 +84,17 @@ impl Shape {
 }
 
 /// x·Wᵀ + b.
-struct Linear {
+pub(crate) struct Linear {
     weight: Tensor,
     bias: Tensor,
 }
 
 impl Linear {
-    fn new(name: &str, (from, to): (usize, usize), init: Init, params: &mut Params) -> Result<Self> {
+    pub(crate) fn new(name: &str, (from, to): (usize, usize), init: Init, params: &mut Params) -> Result<Self> {
         Ok(Self { weight: params.dense(name, &[to, from], init)?, bias: params.dense(&format!("{name}_bias"), &[to], Init::Zeros)? })
     }
 
-    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
         Ok(x.f_linear(&self.weight, Some(&self.bias))?)
     }
 }

@@ -1,5 +1,6 @@
 //! Batches: what a model learns from in one step. Few kinds serve every family; each brings its own way of being made.
 
+mod next_items;
 mod pairwise;
 mod prefetch;
 mod rated;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+pub use next_items::{History, NextItemBatch};
 pub use pairwise::PairwiseBatch;
 pub use prefetch::Prefetch;
 pub use rated::RatedBatch;
@@ -72,6 +74,12 @@ pub struct BatchOptions {
     /// The most positions of a sequence. A model's own key, not one of `[batch]`: the model sets it.
     #[serde(skip)]
     pub max_len: usize,
+    /// What the history of a next item is. A model's own key too.
+    #[serde(skip)]
+    pub history: History,
+    /// Whether next items come with their ages. A model's own key too.
+    #[serde(skip)]
+    pub example_age: bool,
 }
 
 /// Where the negatives of a training row come from. A user's own training items are never among them.
@@ -114,6 +122,8 @@ impl Default for BatchOptions {
             session_order: SessionOrder::default(),
             seed: 1,
             max_len: 0,
+            history: History::default(),
+            example_age: false,
         }
     }
 }

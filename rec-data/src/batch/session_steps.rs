@@ -161,15 +161,9 @@ impl Batch for SessionStepBatch {
             "`batch_size` is {} and `num_negatives` is 0: a session that walks alone has no negative, raise one of them",
             options.batch_size
         );
-        let mut popularity = data.popularity();
+        let popularity = data.popularity();
         let log_popularity = Arc::new(popularity.iter().map(|&count| (count.max(1) as f32).ln()).collect());
-        let mut alpha = options.negative_alpha;
-        if alpha == 0.0 && popularity.contains(&0) {
-            // Items without a training row are never drawn, however alike the others are.
-            popularity.iter_mut().for_each(|count| *count = (*count).min(1));
-            alpha = 1.0;
-        }
-        let sampler = Arc::new(Sampler::new(alpha, &popularity));
+        let sampler = Arc::new(Sampler::of_trained(options.negative_alpha, popularity));
         let mut source = Source { sessions, options: options.clone(), sampler, log_popularity, in_time: None };
         if options.session_order == SessionOrder::Time {
             source.in_time = Some(Arc::new(source.schedule(0..source.sessions.windows.len() as u32)));

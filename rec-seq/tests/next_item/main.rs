@@ -1,0 +1,5 @@
+//! Models that score the next item from what a user did, without blocks or cells: against PyTorch in f64, and what a user may rely on.
+
+mod fpmc;
+mod support;
+mod youtube_candidates;
