@@ -114,7 +114,7 @@ pub struct CellSpec {
     pub disputed: Option<String>,
 }
 
-const SHIPPED: [(&str, &str); 16] = [
+const SHIPPED: [(&str, &str); 17] = [
     ("quickstart", include_str!("../../tables/quickstart.toml")),
     ("ml-100k-cornac", include_str!("../../tables/ml-100k-cornac.toml")),
     ("ml-100k-msrec", include_str!("../../tables/ml-100k-msrec.toml")),
@@ -129,6 +129,7 @@ const SHIPPED: [(&str, &str); 16] = [
     ("ml-10m-autorec", include_str!("../../tables/ml-10m-autorec.toml")),
     ("ml-20m-vae", include_str!("../../tables/ml-20m-vae.toml")),
     ("rsc15-100k", include_str!("../../tables/rsc15-100k.toml")),
+    ("gowalla-bars", include_str!("../../tables/gowalla-bars.toml")),
     ("diginetica", include_str!("../../tables/diginetica.toml")),
     ("yoochoose-1-64", include_str!("../../tables/yoochoose-1-64.toml")),
 ];
