@@ -6,12 +6,12 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::loss::{Loss, LossConfig, LossInput};
-use crate::params::slice_mut;
+use crate::params::{slice, slice_mut};
 use crate::shim::{self, Gradient};
 use crate::simd::{exp, largest, sum, vectorised};
 
 /// Scores of one part: 16 MiB of f32.
-const PART: usize = 4 << 20;
+pub(crate) const PART: usize = 4 << 20;
 
 /// The mean over rows of −ln softmax(items · h)_target, differentiable in `hidden` and `items`.
 ///
@@ -21,21 +21,69 @@ const PART: usize = 4 << 20;
 /// # Errors
 /// where shapes do not fit, a target is out of range, or there is no row; libtorch's own.
 pub fn full_softmax_loss(hidden: &Tensor, items: &Tensor, targets: &[u32]) -> Result<Tensor> {
+    check(hidden, items, targets)?;
+    if !ours(hidden) {
+        let target = classes(targets, hidden.device())?;
+        let logits = hidden.f_matmul(&items.f_tr()?)?;
+        return LossConfig::CrossEntropy {}.loss(&LossInput::Classes { logits: &logits, target: &target });
+    }
+    Ok(in_parts(hidden, items, targets, |_, _| 1.0)?.0)
+}
+
+/// The mean over rows of −w·ln softmax(items · h)_target, differentiable in `hidden` and `items`, and each row's ln softmax(items ·
+/// h)_target. `weight` makes w, a constant, of the row's number and that logarithm: what depends on a policy's own probability costs no
+/// pass of its own.
+///
+/// # Shapes
+/// as [`full_softmax_loss`]; returns a scalar and `[P]`
+///
+/// # Errors
+/// as [`full_softmax_loss`].
+pub fn weighted_full_softmax_loss(
+    hidden: &Tensor,
+    items: &Tensor,
+    targets: &[u32],
+    weight: impl Fn(usize, f32) -> f32 + Sync,
+) -> Result<(Tensor, Vec<f32>)> {
+    check(hidden, items, targets)?;
+    if ours(hidden) {
+        return in_parts(hidden, items, targets, weight);
+    }
+    let target = classes(targets, hidden.device())?;
+    let all = hidden.f_matmul(&items.f_tr()?)?.f_log_softmax(-1, None::<Kind>)?;
+    let chosen = all.f_gather(1, &target.f_unsqueeze(1)?, false)?.f_squeeze_dim(1)?;
+    let here = slice(&chosen.f_detach()?.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?.f_contiguous()?).to_vec();
+    let weights: Vec<f32> = here.iter().enumerate().map(|(row, &log)| weight(row, log)).collect();
+    let weights = Tensor::from_slice(&weights).f_to_kind(chosen.kind())?.f_to_device(chosen.device())?;
+    Ok((chosen.f_mul(&weights)?.f_mean(None::<Kind>)?.f_neg()?, here))
+}
+
+fn check(hidden: &Tensor, items: &Tensor, targets: &[u32]) -> Result<()> {
     let ((rows, d), (num_items, width)) = (hidden.size2()?, items.size2()?);
     anyhow::ensure!(d == width, "rows have {d} numbers, items {width}");
     anyhow::ensure!(rows as usize == targets.len() && rows > 0, "{rows} rows have {} targets", targets.len());
     let wrong = targets.iter().find(|&&t| i64::from(t) >= num_items);
     anyhow::ensure!(wrong.is_none(), "target {} of {num_items}", wrong.copied().unwrap_or_default());
-    if hidden.device() != Device::Cpu || hidden.kind() != Kind::Float {
-        let target = Tensor::from_slice(&targets.iter().map(|&t| i64::from(t)).collect::<Vec<_>>()).f_to_device(hidden.device())?;
-        let logits = hidden.f_matmul(&items.f_tr()?)?;
-        return LossConfig::CrossEntropy {}.loss(&LossInput::Classes { logits: &logits, target: &target });
-    }
+    Ok(())
+}
+
+/// `[P]` i64.
+fn classes(targets: &[u32], device: Device) -> Result<Tensor> {
+    Ok(Tensor::from_slice(&targets.iter().map(|&t| i64::from(t)).collect::<Vec<_>>()).f_to_device(device)?)
+}
+
+/// Whether the kernel of our own can read it.
+fn ours(hidden: &Tensor) -> bool {
+    hidden.device() == Device::Cpu && hidden.kind() == Kind::Float
+}
+
+/// The weighted loss, and the logarithm of each row's probability.
+fn in_parts(hidden: &Tensor, items: &Tensor, targets: &[u32], weight: impl Fn(usize, f32) -> f32 + Sync) -> Result<(Tensor, Vec<f32>)> {
     let recording = shim::is_recording() && (hidden.requires_grad() || items.requires_grad());
-    let (out, kernel) = tch::no_grad(|| forward(&hidden.f_contiguous()?, &items.f_contiguous()?, targets, recording))?;
+    let (out, logs, kernel) = tch::no_grad(|| forward(&hidden.f_contiguous()?, &items.f_contiguous()?, targets, weight, recording))?;
     match kernel {
-        None => Ok(out),
-        Some(kernel) => shim::attach(&out, hidden, Some(items), Box::new(kernel)),
+        None => Ok((out, logs)),
+        Some(kernel) => Ok((shim::attach(&out, hidden, Some(items), Box::new(kernel))?, logs)),
     }
 }
 
@@ -51,21 +99,29 @@ impl Gradient for Kernel {
     }
 }
 
-fn forward(hidden: &Tensor, items: &Tensor, targets: &[u32], recording: bool) -> Result<(Tensor, Option<Kernel>)> {
+fn forward(
+    hidden: &Tensor,
+    items: &Tensor,
+    targets: &[u32],
+    weight: impl Fn(usize, f32) -> f32 + Sync,
+    recording: bool,
+) -> Result<(Tensor, Vec<f32>, Option<Kernel>)> {
     let (rows, num_items) = (hidden.size()[0], items.size()[0]);
     let transposed = items.f_tr()?;
     let part = (PART as i64 / num_items).clamp(1, rows);
     let scores = Tensor::f_empty([part, num_items], (Kind::Float, Device::Cpu))?;
     let mut to_hidden = Vec::new();
     let mut to_items = Tensor::f_zeros(if recording { items.size() } else { vec![0] }, (Kind::Float, Device::Cpu))?;
-    let mut loss = 0.0;
+    let (mut loss, mut logs) = (0.0, Vec::with_capacity(targets.len()));
     for first in (0..rows).step_by(part as usize) {
         let n = part.min(rows - first);
         let (hidden, mut scores) = (hidden.f_narrow(0, first, n)?, scores.f_narrow(0, 0, n)?);
         scores = hidden.f_mm_out(&scores, &transposed)?;
         // SAFETY: nothing else reads or writes the scores meanwhile.
         let values = unsafe { slice_mut(&scores) };
-        loss += judge(values, num_items as usize, &targets[first as usize..][..n as usize], 1.0 / rows as f32, recording);
+        let targets = &targets[first as usize..][..n as usize];
+        let weight = |row: usize, log: f32| weight(first as usize + row, log);
+        loss += judge(values, num_items as usize, targets, 1.0 / rows as f32, weight, recording, &mut logs);
         if recording {
             to_hidden.push(scores.f_mm(items)?);
             to_items = to_items.f_addmm_(&scores.f_tr()?, &hidden)?;
@@ -73,30 +129,43 @@ fn forward(hidden: &Tensor, items: &Tensor, targets: &[u32], recording: bool) ->
     }
     let out = Tensor::from((loss / rows as f64) as f32);
     let kernel = if recording { Some(Kernel { to_hidden: Tensor::f_cat(&to_hidden, 0)?, to_items }) } else { None };
-    Ok((out, kernel))
+    Ok((out, logs, kernel))
 }
 
-/// The sum of the rows' losses; with `recording`, scores become `share`·(softmax − 1 at the target).
-fn judge(scores: &mut [f32], num_items: usize, targets: &[u32], share: f32, recording: bool) -> f64 {
-    let one = |(scores, &target): (&mut [f32], &u32)| {
+/// The sum of the rows' losses, w times −ln softmax at the target, which goes into `logs`; with `recording`, scores become
+/// `share`·w·(softmax − 1 at the target).
+fn judge(
+    scores: &mut [f32],
+    num_items: usize,
+    targets: &[u32],
+    share: f32,
+    weight: impl Fn(usize, f32) -> f32 + Sync,
+    recording: bool,
+    logs: &mut Vec<f32>,
+) -> f64 {
+    let one = |(row, (scores, &target)): (usize, (&mut [f32], &u32))| {
         vectorised(
             #[inline(always)]
             || {
                 let (most, of_target) = (largest(scores), scores[target as usize]);
                 scores.iter_mut().for_each(|score| *score = exp(*score - most));
                 let total = sum(scores);
+                let loss = total.ln() + most - of_target;
+                let weight = weight(row, -loss);
                 if recording {
+                    let share = share * weight;
                     let scale = share / total;
                     scores.iter_mut().for_each(|score| *score *= scale);
                     scores[target as usize] -= share;
                 }
-                f64::from(total.ln() + most - of_target)
+                (weight * loss, -loss)
             },
         )
     };
     // Summed in the order of the rows, whatever the threads.
-    let losses: Vec<f64> = scores.par_chunks_mut(num_items).zip(targets).with_min_len(8).map(one).collect();
-    losses.iter().sum()
+    let losses: Vec<(f32, f32)> = scores.par_chunks_mut(num_items).zip(targets).enumerate().with_min_len(8).map(one).collect();
+    logs.extend(losses.iter().map(|&(_, log)| log));
+    losses.iter().map(|&(loss, _)| f64::from(loss)).sum()
 }
 
 #[cfg(test)]
@@ -120,6 +189,32 @@ mod tests {
             let (gap, size) = ((ours - theirs).abs().max().double_value(&[]), theirs.abs().max().double_value(&[]));
             assert!(gap < 1e-5 * size, "{gap} of {size}");
         }
+    }
+
+    #[test]
+    fn weights_of_rows_are_constants_made_of_the_probabilities() {
+        tch::manual_seed(3);
+        let (rows, num_items) = (37, 301);
+        let hidden = Tensor::randn([rows, 9], (Kind::Float, Device::Cpu));
+        let items = Tensor::randn([num_items, 9], (Kind::Float, Device::Cpu));
+        let targets: Vec<u32> = (0..rows as u32).map(|i| i * 29 % 301).collect();
+        let weight = |row: usize, log: f32| row as f32 * log.exp();
+        let run = |kind: Kind| {
+            let [h, e] = [&hidden, &items].map(|t| t.copy().to_kind(kind).set_requires_grad(true));
+            let (loss, logs) = weighted_full_softmax_loss(&h, &e, &targets, weight).expect("fits");
+            loss.backward();
+            [loss.detach(), Tensor::from_slice(&logs), h.grad(), e.grad()].map(|t| t.to_kind(Kind::Double))
+        };
+        for (ours, theirs) in run(Kind::Float).iter().zip(&run(Kind::Double)) {
+            let (gap, size) = ((ours - theirs).abs().max().double_value(&[]), theirs.abs().max().double_value(&[]));
+            assert!(gap < 1e-5 * size, "{gap} of {size}");
+        }
+        // The weights of 1 that the plain loss has change no bit of it.
+        let plain = full_softmax_loss(&hidden, &items, &targets).expect("fits");
+        let (ones, logs) = weighted_full_softmax_loss(&hidden, &items, &targets, |_, _| 1.0).expect("fits");
+        assert_eq!(plain.double_value(&[]), ones.double_value(&[]));
+        let mean = logs.iter().map(|&log| f64::from(-log)).sum::<f64>() / rows as f64;
+        assert!((plain.double_value(&[]) - mean).abs() < 1e-6);
     }
 
     #[test]

@@ -17,8 +17,8 @@ use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::check_rate;
 use crate::transformer::{Block, Inner, Norm, Positions, Shape, Transformer, after_histories, last_rows};
+use crate::{check_rate, check_share};
 
 /// Hyper-parameters. Defaults are the paper's for MovieLens-1M.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,9 +83,7 @@ impl ModelConfig for Bert4RecConfig {
         self.shape().check()?;
         require!(self.max_len > 1, Usage, "`max_len` is 1: a masked item needs one beside it");
         check_rate("mask_share", self.mask_share)?;
-        let share = self.last_mask_share;
-        require!((0.0..=1.0).contains(&share), Usage, "`last_mask_share` is {share}: it must be at least 0 and at most 1");
-        Ok(())
+        check_share("last_mask_share", self.last_mask_share)
     }
 }
 

@@ -7,22 +7,30 @@ pub mod association_rules;
 mod bags;
 pub mod bert4rec;
 mod decay;
+pub mod encoder;
 pub mod fpmc;
 pub mod gru4rec;
+mod item_head;
 pub mod item_knn_last;
 mod last_item;
 pub mod markov_chain;
 mod next_item;
 mod past_sessions;
+mod policy;
+mod q_heads;
 pub mod recurrent;
+pub mod reinforce;
+pub mod sac;
 pub mod sasrec;
 pub mod sequential_rules;
 pub mod session_knn;
 pub mod session_popularity;
 mod sessions;
+pub mod sqn;
 #[cfg(test)]
 mod testing;
 mod transformer;
+pub mod transitions;
 pub mod vsknn;
 pub mod youtube_candidates;
 
@@ -34,10 +42,13 @@ pub use gru4rec::Gru4Rec;
 pub use item_knn_last::ItemKnnLast;
 pub use last_item::LastItem;
 pub use markov_chain::MarkovChain;
+pub use reinforce::Reinforce;
+pub use sac::Sac;
 pub use sasrec::SasRec;
 pub use sequential_rules::SequentialRules;
 pub use session_knn::SessionKnn;
 pub use session_popularity::SessionPopularity;
+pub use sqn::Sqn;
 pub use vsknn::Vsknn;
 pub use youtube_candidates::YoutubeCandidates;
 
@@ -54,5 +65,10 @@ fn check_size(key: &str, value: usize) -> Result<()> {
 
 fn check_rate(key: &str, value: f64) -> Result<()> {
     require!((0.0..1.0).contains(&value), Usage, "`{key}` is {value}: it must be at least 0 and below 1");
+    Ok(())
+}
+
+fn check_share(key: &str, value: f64) -> Result<()> {
+    require!((0.0..=1.0).contains(&value), Usage, "`{key}` is {value}: it must be at least 0 and at most 1");
     Ok(())
 }

@@ -16,6 +16,7 @@ use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use crate::check_share;
 use crate::next_item::{asked, next_item_loss};
 use crate::transformer::{Block, Inner, Positions, Shape, Transformer, after_histories, last_rows};
 
@@ -75,7 +76,7 @@ impl Default for SasRecConfig {
 }
 
 impl SasRecConfig {
-    fn shape(&self) -> Shape {
+    pub(crate) fn shape(&self) -> Shape {
         Shape {
             embedding_size: self.embedding_size,
             inner_size: if self.inner_size == 0 { self.embedding_size } else { self.inner_size },
@@ -100,7 +101,7 @@ impl ModelConfig for SasRecConfig {
             require!(std > 0.0 && std.is_finite(), Usage, "`init_std` is {std}: it must be above 0");
         }
         let t = self.calibration;
-        require!((0.0..=1.0).contains(&t), Usage, "`calibration` is {t}: it must be at least 0 and at most 1");
+        check_share("calibration", t)?;
         let plain = matches!(self.loss, LossConfig::WeightedBce { positive_weight: 1.0 });
         require!(t == 0.0 || plain, Usage, "`calibration` is {t}: it needs the loss `weighted-bce` with a `positive_weight` of 1");
         Ok(())

@@ -96,7 +96,7 @@ fn check<M: Model<Batch = SequencesBatch>>(case: &Value) {
     let mut starts = vec![0];
     sequences.iter().for_each(|s| starts.push(starts[starts.len() - 1] + s.len()));
     let (users, keys) = (vec![0, 1, 2], vec![5, 6, 7]);
-    let batch = SequencesBatch { users, starts, items: sequences.concat(), negatives: ids(&case["negatives"]), keys };
+    let batch = SequencesBatch { users, starts, items: sequences.concat(), values: Vec::new(), negatives: ids(&case["negatives"]), keys };
     let loss = model.loss(&batch).expect("ids are in range");
     let (found, expected) = (loss.double_value(&[]), case["loss"].as_f64().expect("a number"));
     assert!((found / expected - 1.0).abs() < 1e-5, "{what}: the loss is {found} where the formulas give {expected}");

@@ -22,6 +22,8 @@ pub struct SequencesBatch {
     pub starts: Vec<usize>,
     /// Items, oldest first.
     pub items: Vec<u32>,
+    /// `[items.len()]` the values of the rows that the items are from, ratings say; empty where the data has none.
+    pub values: Vec<f32>,
     /// `[items.len(), num_negatives]` for each item, others that the user has no training row with, drawn anew in each epoch.
     pub negatives: Vec<u32>,
     /// A key for all that is drawn for user b in this epoch besides: masks, crops.
@@ -75,17 +77,24 @@ impl EpochBatches<SequencesBatch> for Epoch {
 
     fn batch(&self, index: usize) -> SequencesBatch {
         let users: Vec<u32> = self.shuffled.rows(index).iter().map(|&at| self.users[at as usize]).collect();
-        let (mut starts, mut items, mut negatives, mut keys) = (vec![0], Vec::new(), Vec::new(), Vec::new());
+        let (mut starts, mut items, mut values) = (vec![0], Vec::new(), Vec::new());
+        let (mut negatives, mut keys) = (Vec::new(), Vec::new());
+        let sequences = self.data.sequences();
         for &user in &users {
-            let all = self.data.sequences().row(user as usize);
-            let last = &all[all.len() - all.len().min(self.options.max_len + 1)..];
-            items.extend_from_slice(last);
+            let seen = last(sequences.row(user as usize), self.options.max_len + 1);
+            items.extend_from_slice(seen);
+            values.extend_from_slice(last(sequences.row_values(user as usize), self.options.max_len + 1));
             starts.push(items.len());
             let mut rng = Rng::keyed(self.options.seed, Stream::Negatives, self.epoch, u64::from(user));
             keys.push(rng.bits());
-            let count = last.len() * self.options.num_negatives;
+            let count = seen.len() * self.options.num_negatives;
             negatives.extend((0..count).map(|_| draw_negative(&self.data, &self.sampler, user, &mut rng)));
         }
-        SequencesBatch { users, starts, items, negatives, keys }
+        SequencesBatch { users, starts, items, values, negatives, keys }
     }
+}
+
+/// The last `count` of `all`, or all of them where there are fewer.
+fn last<T>(all: &[T], count: usize) -> &[T] {
+    &all[all.len() - all.len().min(count)..]
 }

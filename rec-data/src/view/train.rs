@@ -108,7 +108,7 @@ impl TrainView {
     }
 
     /// Users × items, each user's rows in order of time; rows of equal time, and all rows where there are no times, in the order of the
-    /// source. Nothing is merged.
+    /// source. Nothing is merged; values are the rows' values, or absent.
     pub fn sequences(&self) -> &Csr {
         self.sequences.get_or_init(|| {
             let mut rows: Vec<u32> = (0..self.len() as u32).collect();
@@ -116,7 +116,8 @@ impl TrainView {
                 rows.sort_by_key(|&r| times[r as usize]);
             }
             let pick = |column: &[u32]| rows.iter().map(|&r| column[r as usize]).collect::<Vec<_>>();
-            Csr::from_coordinates(self.num_users(), self.num_items(), &pick(&self.users), &pick(&self.items), &[])
+            let values: Vec<f32> = self.values().map_or(Vec::new(), |values| rows.iter().map(|&r| values[r as usize]).collect());
+            Csr::from_coordinates(self.num_users(), self.num_items(), &pick(&self.users), &pick(&self.items), &values)
         })
     }
 
