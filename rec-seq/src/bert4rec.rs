@@ -17,8 +17,8 @@ use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::{check_rate, check_share};
 use crate::transformer::{Block, Inner, Norm, Shape, Transformer, after_histories, last_rows};
+use crate::{check_rate, check_share};
 
 /// Hyper-parameters. Defaults are the paper's for MovieLens-1M.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
