@@ -33,7 +33,8 @@ pub fn gru_cell(inputs: &Tensor, own: &Tensor, h: &Tensor) -> Result<Tensor> {
     shim::attach(&out, inputs, Some(own), Box::new(kernel))
 }
 
-fn by_libtorch(inputs: &Tensor, own: &Tensor, h: &Tensor) -> Result<Tensor> {
+/// The same, by libtorch's operations: differentiable in all three.
+pub(crate) fn by_libtorch(inputs: &Tensor, own: &Tensor, h: &Tensor) -> Result<Tensor> {
     let units = h.size()[1];
     let part = |of: &Tensor, first: i64, parts: i64| of.f_narrow(1, first * units, parts * units);
     let gates = part(inputs, 0, 2)?.f_add(&part(own, 0, 2)?)?.f_sigmoid()?;
@@ -53,35 +54,51 @@ fn forward(inputs: &Tensor, own: &Tensor, h: &Tensor) -> Result<(Tensor, Kernel)
     let out = Tensor::f_empty(h.size(), (Kind::Float, Device::Cpu))?;
     // SAFETY: `out` was just made, nothing else sees it.
     let to = unsafe { slice_mut(&out) };
-    let mut slopes = vec![0f32; 4 * to.len()];
+    let (mut slopes, mut z) = (vec![0f32; 4 * to.len()], vec![0f32; units]);
     let rows = to.chunks_exact_mut(units).zip(slopes.chunks_exact_mut(4 * units)).zip(slice(h).chunks_exact(units));
     for (((to, slopes), h), (a, b)) in rows.zip(slice(inputs).chunks_exact(3 * units).zip(slice(own).chunks_exact(3 * units))) {
         vectorised(
             #[inline(always)]
-            || one_row(a, b, h, to, slopes),
+            || one_row(a, b, h, to, slopes, &mut z),
         );
     }
     Ok((out, Kernel { units, slopes }))
 }
 
+/// One row's state into `to`, its slopes as [`Kernel`] keeps them, `[4 u]`, and z, which is the state's slope by `h` where the sums stay.
 #[inline(always)]
-fn one_row(inputs: &[f32], own: &[f32], h: &[f32], to: &mut [f32], slopes: &mut [f32]) {
+pub(crate) fn one_row(inputs: &[f32], own: &[f32], h: &[f32], to: &mut [f32], slopes: &mut [f32], kept: &mut [f32]) {
     let u = h.len();
     let sigmoid = |x: f32| 1.0 / (1.0 + exp(-x));
     let ([a_r, a_z, a_n], [b_r, b_z, b_n]) = ([0, 1, 2].map(|k| &inputs[k * u..][..u]), [0, 1, 2].map(|k| &own[k * u..][..u]));
     let (by_r, rest) = slopes.split_at_mut(u);
     let (by_z, rest) = rest.split_at_mut(u);
     let (by_n, by_own) = rest.split_at_mut(u);
+    let (to, kept) = (&mut to[..u], &mut kept[..u]);
     for k in 0..u {
         let (r, z) = (sigmoid(a_r[k] + b_r[k]), sigmoid(a_z[k] + b_z[k]));
         let n = 2.0 * sigmoid(2.0 * (a_n[k] + r * b_n[k])) - 1.0;
         to[k] = (1.0 - z) * n + z * h[k];
+        kept[k] = z;
         let slope = (1.0 - z) * (1.0 - n * n);
         by_r[k] = slope * b_n[k] * r * (1.0 - r);
         by_z[k] = (h[k] - n) * z * (1.0 - z);
         by_n[k] = slope;
         by_own[k] = slope * r;
     }
+}
+
+/// One row's way back: the gradients of both sums from the state's, `g`, and the slopes.
+#[inline(always)]
+pub(crate) fn one_row_back(slopes: &[f32], g: &[f32], inputs: &mut [f32], own: &mut [f32]) {
+    let u = g.len();
+    for part in 0..3 {
+        let to = inputs[part * u..][..u].iter_mut().zip(&slopes[part * u..][..u]).zip(g);
+        to.for_each(|((to, slope), g)| *to = slope * g);
+    }
+    own[..2 * u].copy_from_slice(&inputs[..2 * u]);
+    let to = own[2 * u..].iter_mut().zip(&slopes[3 * u..]).zip(g);
+    to.for_each(|((to, slope), g)| *to = slope * g);
 }
 
 impl Gradient for Kernel {
@@ -96,15 +113,7 @@ impl Gradient for Kernel {
         for (((x, v), slopes), g) in rows.zip(slice(gradient).chunks_exact(u)) {
             vectorised(
                 #[inline(always)]
-                || {
-                    for part in 0..3 {
-                        let to = x[part * u..][..u].iter_mut().zip(&slopes[part * u..][..u]).zip(g);
-                        to.for_each(|((to, slope), g)| *to = slope * g);
-                    }
-                    v[..2 * u].copy_from_slice(&x[..2 * u]);
-                    let to = v[2 * u..].iter_mut().zip(&slopes[3 * u..]).zip(g);
-                    to.for_each(|((to, slope), g)| *to = slope * g);
-                },
+                || one_row_back(slopes, g, x, v),
             );
         }
         Ok([Some(to_inputs), Some(to_own)])

@@ -10,6 +10,7 @@ pub mod eval;
 pub mod events;
 pub mod full_softmax;
 pub mod gru_cell;
+pub mod gru_sequence;
 pub mod largest_product;
 pub mod loss;
 pub mod model;

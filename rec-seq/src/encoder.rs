@@ -1,12 +1,11 @@
 //! What a history becomes before anything is predicted from it: the states of a GRU (Cho et al., EMNLP 2014, arXiv:1406.1078) or the
 //! outputs of SASRec's blocks (Kang, McAuley, ICDM 2018, arXiv:1808.09781).
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use anyhow::Result;
 use rec_core::dropout::dropout;
-use rec_core::gru_cell::gru_cell;
+use rec_core::gru_sequence::gru_sequence;
 use rec_core::model::Users;
 use rec_core::{Init, Params, Table};
 use rec_data::require;
@@ -15,7 +14,7 @@ use tch::Tensor;
 
 use crate::recurrent::part_init;
 use crate::sasrec::SasRecConfig;
-use crate::transformer::{Block, Inner, Transformer, after_histories, last_rows};
+use crate::transformer::{Block, Inner, Positions, Transformer, after_histories, last_rows};
 use crate::{check_rate, check_size};
 
 /// Which network looks at the history. Defaults are those of Xin et al., SIGIR 2020.
@@ -66,6 +65,12 @@ pub struct SasRecBackbone {
     pub num_heads: usize,
     /// Where layers are normalised.
     pub block: Block,
+    /// Whether blocks of kind `sasrec` have a product after the heads.
+    pub heads_product: bool,
+    /// Where positions are counted from.
+    pub positions: Positions,
+    /// Standard deviation of normal initial values of the blocks; absent draws uniform ones.
+    pub init_std: Option<f64>,
     /// The activation within a block.
     pub activation: Inner,
     /// Dropout of inputs and layers.
@@ -82,6 +87,9 @@ impl Default for SasRecBackbone {
             num_layers: 1,
             num_heads: 1,
             block: Block::Sasrec,
+            heads_product: false,
+            positions: Positions::FromEnd,
+            init_std: None,
             activation: Inner::Relu,
             dropout: 0.1,
             attention_dropout: None,
@@ -98,6 +106,9 @@ impl SasRecBackbone {
             num_heads: self.num_heads,
             max_len,
             block: self.block,
+            heads_product: self.heads_product,
+            positions: self.positions,
+            init_std: self.init_std,
             activation: self.activation,
             dropout: self.dropout,
             attention_dropout: self.attention_dropout,
@@ -220,33 +231,4 @@ impl Gru {
         let inputs = self.bias.f_addmm(&x, &self.weights)?;
         gru_sequence(&inputs, &Tensor::f_cat(&[&self.recurrent_weights, &self.recurrent_bias.f_unsqueeze(0)?], 0)?, starts)
     }
-}
-
-/// The states of a GRU (as `torch.nn.GRU`) that begins each sequence with zeros.
-///
-/// # Shapes
-/// `inputs` `[P, 3u]`, W x + w, in the order r, z, n; `weights` `[u + 1, 3u]`, Vᵀ with v as its last row; sequence s is the rows
-/// `starts[s]..starts[s + 1]`; returns `[P, u]`
-///
-/// # Errors
-/// libtorch's own, where shapes do not fit.
-fn gru_sequence(inputs: &Tensor, weights: &Tensor, starts: &[usize]) -> Result<Tensor> {
-    let units = weights.size()[1] / 3;
-    let (v, bias) = (weights.f_narrow(0, 0, units)?, weights.f_select(0, units)?);
-    let ids = |ids: &[i64]| Tensor::from_slice(ids).f_to_device(inputs.device());
-    // Longest first: those that go on are always the first rows.
-    let mut order: Vec<(usize, usize)> = starts.windows(2).map(|pair| (pair[0], pair[1] - pair[0])).collect();
-    order.sort_by_key(|&(_, length)| Reverse(length));
-    let mut h = Tensor::f_zeros([order.len() as i64, units], (inputs.kind(), inputs.device()))?;
-    let (mut states, mut places, mut made) = (Vec::new(), vec![0i64; inputs.size()[0] as usize], 0);
-    for step in 0..order.first().map_or(0, |&(_, length)| length) {
-        order.truncate(order.partition_point(|&(_, length)| length > step));
-        let rows: Vec<i64> = order.iter().map(|&(start, _)| (start + step) as i64).collect();
-        rows.iter().zip(made..).for_each(|(&row, place)| places[row as usize] = place);
-        made += rows.len() as i64;
-        let before = h.f_narrow(0, 0, rows.len() as i64)?;
-        h = gru_cell(&inputs.f_index_select(0, &ids(&rows)?)?, &bias.f_addmm(&before, &v)?, &before)?;
-        states.push(h.shallow_clone());
-    }
-    Ok(Tensor::f_cat(&states, 0)?.f_index_select(0, &ids(&places)?)?)
 }

@@ -8,6 +8,8 @@ use rec_data::require;
 use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 
+use crate::next_item::asked;
+
 /// What taking an item is worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -32,7 +34,8 @@ impl Reward {
     }
 }
 
-/// The steps of a batch's sequences: step t of a sequence is in the state after its items up to t and takes item t + 1.
+/// The steps of a batch's sequences: step t of a sequence is in the state after its items up to t and takes item t + 1. A batch holds the
+/// last `max_len` + 1 items of a sequence, so that what came before those is no step and in no state.
 pub(crate) struct Transitions {
     /// `[P]` the last item that the state has seen.
     pub(crate) items: Vec<u32>,
@@ -47,7 +50,7 @@ pub(crate) struct Transitions {
 impl Transitions {
     pub(crate) fn of(batch: &SequencesBatch, reward: Reward) -> Self {
         // A sequence's last item is taken and shown to nobody.
-        let steps = || batch.starts.windows(2).flat_map(|pair| pair[0]..pair[1] - 1);
+        let steps = || asked(batch);
         let rewards = match reward {
             Reward::One => vec![1.0; batch.items.len() + 1 - batch.starts.len()],
             Reward::Value => steps().map(|at| batch.values[at + 1]).collect(),
