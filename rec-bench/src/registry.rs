@@ -62,6 +62,7 @@ impl Registry {
         registry.gradient::<rec_seq::Fpmc>("fpmc", "factorised Markov chain of the last item, plus matrix factorisation");
         registry.gradient::<rec_seq::YoutubeCandidates>("youtube-candidates", "layers over the mean of a user's items, sampled softmax");
         registry.gradient::<rec_seq::SasRec>("sasrec", "self-attention over a user's last items");
+        registry.gradient::<rec_seq::Cl4SRec>("cl4srec", "SASRec that tells users apart by two augmented views of each");
         registry.gradient::<rec_seq::Bert4Rec>("bert4rec", "bidirectional self-attention that fills in masked items");
         registry.fit::<rec_seq::SessionPopularity>("session-popularity", "what the session has most often, then what all have");
         registry.fit::<rec_seq::AssociationRules>("association-rules", "what stands in a session with the last item");

@@ -28,7 +28,7 @@ pub mod tensorboard;
 pub mod train;
 
 pub use model::{Fit, Model, ModelConfig, PairScore, Score, Users};
-pub use params::{Init, Params, Table};
+pub use params::{Init, Mean, Params, Table};
 pub use rec_data;
 pub use scores::{Factors, Scores};
 pub use tch;

@@ -1,6 +1,6 @@
 //! Parameters: dense tensors, and tables of which a step touches a few rows.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
@@ -63,6 +63,34 @@ pub struct Params {
     device: Device,
     seed: u64,
     list: Vec<Parameter>,
+    means: Vec<(String, Mean)>,
+}
+
+/// The mean of a number that each step of an epoch adds once: what a model wants to be watched besides its loss. Handed around by
+/// reference; the trainer sends it at the end of the epoch and keeps it in checkpoints.
+#[derive(Clone, Debug, Default)]
+pub struct Mean(Rc<Cell<(f64, u64)>>);
+
+impl Mean {
+    /// Adds a step's number.
+    pub fn add(&self, value: f64) {
+        let (sum, count) = self.0.get();
+        self.0.set((sum + value, count + 1));
+    }
+
+    /// The mean of what was added; absent where nothing was.
+    pub fn value(&self) -> Option<f64> {
+        let (sum, count) = self.0.get();
+        (count > 0).then(|| sum / count as f64)
+    }
+
+    pub(crate) fn set(&self, (sum, count): (f64, u64)) {
+        self.0.set((sum, count));
+    }
+
+    pub(crate) fn get(&self) -> (f64, u64) {
+        self.0.get()
+    }
 }
 
 /// One parameter.
@@ -99,7 +127,7 @@ impl Parameter {
 impl Params {
     /// No parameter yet. `seed` decides the initial values.
     pub fn new(device: Device, seed: u64) -> Self {
-        Self { device, seed, list: Vec::new() }
+        Self { device, seed, list: Vec::new(), means: Vec::new() }
     }
 
     /// Where the parameters live.
@@ -110,6 +138,17 @@ impl Params {
     /// All parameters, in the order in which they were made.
     pub fn list(&self) -> &[Parameter] {
         &self.list
+    }
+
+    /// A number to be watched, sent as `train/name` once an epoch.
+    pub fn mean(&mut self, name: &str) -> Mean {
+        let mean = Mean::default();
+        self.means.push((name.into(), mean.clone()));
+        mean
+    }
+
+    pub(crate) fn means(&self) -> &[(String, Mean)] {
+        &self.means
     }
 
     /// A dense parameter of any shape; fans of the Xavier initialisations are its first dimension and the product of the others.

@@ -10,6 +10,20 @@ pub enum Scores<'a> {
     Dense(Cow<'a, [f32]>),
 }
 
+impl Scores<'_> {
+    /// Each user's scores so many times in a row, for `num_items` items.
+    pub(crate) fn repeated(self, times: usize, num_items: usize) -> Self {
+        let rows = |values: &[f32], width: usize| -> Cow<'static, [f32]> {
+            values.chunks_exact(width).flat_map(|row| std::iter::repeat_n(row, times)).flatten().copied().collect()
+        };
+        match self {
+            same if times == 1 => same,
+            Scores::Factors(factors) => Scores::Factors(Factors { users: rows(&factors.users, factors.dim), ..factors }),
+            Scores::Dense(scores) => Scores::Dense(rows(&scores, num_items)),
+        }
+    }
+}
+
 /// Factors of users and items.
 pub struct Factors<'a> {
     /// The number of columns of both.

@@ -5,7 +5,8 @@ use anyhow::Result;
 use rec_core::eval::{Evaluation, Metric, dot, evaluate, top_items};
 use rec_core::rec_data::csr::Csr;
 use rec_core::rec_data::rng::{Rng, Stream};
-use rec_core::rec_data::view::{HeldOut, RatedRows, TrainView};
+use rec_core::rec_data::split::{SplitSpec, split};
+use rec_core::rec_data::view::{Asking, Candidates, HeldOut, RatedRows, SampledCandidates, TrainView, views};
 use rec_core::rec_data::{Interactions, Kind, Vocabulary};
 use rec_core::{Factors, Score, Scores, Users};
 
@@ -294,6 +295,47 @@ fn users_on_either_side_of_a_tiles_bound_have_the_values_that_they_have_alone() 
     let some = measure(&model, &questions.at(&around), &train);
     for ((metric, whole), (_, some)) in per_user_bits(&whole).iter().zip(per_user_bits(&some)) {
         assert_eq!(some, around.map(|at| whole[at]), "{metric}");
+    }
+}
+
+/// Counts the users that it is asked about.
+struct Counting(Bilinear, std::cell::Cell<usize>);
+
+impl Score for Counting {
+    fn num_items(&self) -> usize {
+        self.0.num_items()
+    }
+
+    fn score<'a>(&'a self, users: &Users<'a>) -> Result<Scores<'a>> {
+        self.1.set(self.1.get() + users.len());
+        self.0.score(users)
+    }
+}
+
+#[test]
+fn a_question_with_several_draws_of_candidates_is_scored_once_and_ranked_with_each() {
+    let rows = || (0..8u32).flat_map(|user| (0..4).map(move |at| (user, (3 * user + at) % 20)));
+    let data = Interactions {
+        users: rows().map(|r| r.0).collect::<Vec<_>>().into(),
+        items: rows().map(|r| r.1).collect::<Vec<_>>().into(),
+        user_ids: Vocabulary::numbers(8),
+        item_ids: Vocabulary::numbers(20),
+        ..Interactions::default()
+    };
+    let split = split(&data, &SplitSpec::LeaveLast { test: 1, valid: 0 }, None, 1).expect("splits");
+    let candidates = Candidates::Sampled(SampledCandidates { sets: 5, ..SampledCandidates::uniform(6) });
+    let views = views(&data, None, &split, &Asking { candidates, ..Asking::default() }, 1).expect("made");
+    let test = &*views.test;
+    assert_eq!((test.users().len(), test.in_a_row()), (40, 5));
+    let one_by_one = test.subset(&(0..40).collect::<Vec<_>>());
+    assert_eq!(one_by_one.in_a_row(), 1);
+    let factors = Bilinear::random(8, 20, 3, false);
+    for model in [factors.dense(), factors] {
+        let counting = Counting(model.clone(), Default::default());
+        let once = evaluate(&counting, test, &views.train, &metrics()).expect("finite");
+        let each = evaluate(&model, &one_by_one, &views.train, &metrics()).expect("finite");
+        assert_eq!(counting.1.get(), 8);
+        assert_eq!((bits(&once), per_user_bits(&once)), (bits(&each), per_user_bits(&each)));
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Stream {
     Bootstrap = 7,
     /// Per-step re-seeding of libtorch (dropout and the like).
     Step = 8,
+    /// Augmented views of a sequence.
+    Views = 9,
 }
 
 /// A small, fast generator (SplitMix64: Steele, Lea, Flood 2014) whose start is a hash of its key.

@@ -4,8 +4,10 @@
 //! sequence ends.
 
 pub mod association_rules;
+pub mod augment;
 mod bags;
 pub mod bert4rec;
+pub mod cl4srec;
 mod decay;
 pub mod encoder;
 pub mod fpmc;
@@ -36,6 +38,7 @@ pub mod youtube_candidates;
 
 pub use association_rules::AssociationRules;
 pub use bert4rec::Bert4Rec;
+pub use cl4srec::Cl4SRec;
 pub use decay::Decay;
 pub use fpmc::Fpmc;
 pub use gru4rec::Gru4Rec;

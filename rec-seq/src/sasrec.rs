@@ -97,9 +97,6 @@ impl ModelConfig for SasRecConfig {
     fn check(&self) -> Result<()> {
         self.shape().check()?;
         self.loss.check()?;
-        if let Some(std) = self.init_std {
-            require!(std > 0.0 && std.is_finite(), Usage, "`init_std` is {std}: it must be above 0");
-        }
         let t = self.calibration;
         check_share("calibration", t)?;
         let plain = matches!(self.loss, LossConfig::WeightedBce { positive_weight: 1.0 });
@@ -153,8 +150,20 @@ impl SasRec {
     }
 
     fn hidden(&self, inputs: &[u32], starts: &Arc<Vec<usize>>, training: bool) -> Result<Tensor> {
-        let items = self.items.rows(inputs)? * (self.config.embedding_size as f64).sqrt();
-        self.blocks.forward(items, starts, training)
+        self.encode(self.items.rows(inputs)?, starts, training)
+    }
+
+    /// What the blocks make of sequences of vectors, as they make it of items' vectors.
+    ///
+    /// # Shapes
+    /// `vectors` `[P, d]`, sequence s at rows `starts[s]..starts[s + 1]`; returns `[P, d]`
+    pub(crate) fn encode(&self, vectors: Tensor, starts: &Arc<Vec<usize>>, training: bool) -> Result<Tensor> {
+        self.blocks.forward(vectors * (self.config.embedding_size as f64).sqrt(), starts, training)
+    }
+
+    /// Items' vectors.
+    pub(crate) fn items(&self) -> &Table {
+        &self.items
     }
 }
 

@@ -72,6 +72,9 @@ impl Shape {
         check_size("inner_size", self.inner_size)?;
         check_size("num_layers", self.num_layers)?;
         check_size("max_len", self.max_len)?;
+        if let Init::Normal { std } = self.init {
+            require!(std > 0.0 && std.is_finite(), Usage, "`init_std` is {std}: it must be above 0");
+        }
         let (heads, d) = (self.attention.num_heads, self.embedding_size);
         require!(
             heads > 0 && d.is_multiple_of(heads),

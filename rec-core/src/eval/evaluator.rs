@@ -147,14 +147,26 @@ fn rank_all(model: &dyn Score, held: &HeldOut, plan: &Plan) -> Result<Vec<UserRe
     {
         return rank_listed(&scores, candidates, held, plan);
     }
+    // Questions that differ in their candidates alone are scored once.
+    let times = held.in_a_row();
+    let firsts: Vec<u32> = (0..users.len() as u32).step_by(times).collect();
+    let (ids, histories);
+    let users = if times == 1 {
+        users
+    } else {
+        ids = firsts.iter().map(|&at| held.known_as()[at as usize]).collect::<Vec<_>>();
+        histories = held.histories().select(&firsts);
+        Users::new(&ids, &histories)
+    };
     let n = users.len();
-    let mut results = Vec::with_capacity(n);
-    let tile = (DENSE_BUDGET / model.num_items().max(1)).clamp(1, n);
+    let mut results = Vec::with_capacity(n * times);
+    let tile = (DENSE_BUDGET / (model.num_items() * times).max(1)).clamp(1, n);
     for from in (0..n).step_by(tile) {
         let to = (from + tile).min(n);
-        results.extend(match tch::no_grad(|| model.score(&users.range(from, to)))? {
-            Scores::Dense(scores) => rank_dense(&scores, model.num_items(), held, from, to, plan)?,
-            Scores::Factors(factors) => rank_factors(&factors, held, from, plan)?,
+        let scores = tch::no_grad(|| model.score(&users.range(from, to)))?.repeated(times, model.num_items());
+        results.extend(match scores {
+            Scores::Dense(scores) => rank_dense(&scores, model.num_items(), held, from * times, to * times, plan)?,
+            Scores::Factors(factors) => rank_factors(&factors, held, from * times, plan)?,
         });
     }
     Ok(results)

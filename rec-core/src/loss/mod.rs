@@ -17,7 +17,7 @@ pub use bpr::Bpr;
 pub use bpr_max::BprMax;
 pub use contrastive::Contrastive;
 pub use cross_entropy::CrossEntropy;
-pub use info_nce::InfoNce;
+pub use info_nce::{InfoNce, Similarity, Strangers};
 pub use sampled_softmax::SampledSoftmax;
 pub use shared_negatives::{OutputActivation, shared_negatives};
 pub use squared_error::SquaredError;
@@ -144,6 +144,12 @@ pub enum LossConfig {
     InfoNce {
         /// τ.
         temperature: f64,
+        /// How alike two vectors are.
+        #[serde(default)]
+        similarity: Similarity,
+        /// Whom a row is told from.
+        #[serde(default)]
+        negatives: Strangers,
     },
     /// [`Contrastive`].
     Contrastive {
@@ -169,7 +175,9 @@ impl LossConfig {
             LossConfig::WeightedBce { positive_weight } => {
                 require!(positive_weight > 0.0, Usage, "`positive_weight` is {positive_weight}: it must be above 0");
             }
-            LossConfig::InfoNce { temperature } => require!(temperature > 0.0, Usage, "`temperature` is {temperature}: it must be above 0"),
+            LossConfig::InfoNce { temperature, .. } => {
+                require!(temperature > 0.0, Usage, "`temperature` is {temperature}: it must be above 0")
+            }
             LossConfig::Contrastive { margin } => require!(margin > 0.0, Usage, "`margin` is {margin}: it must be above 0"),
             _ => {}
         }
@@ -187,7 +195,7 @@ impl Loss for LossConfig {
             LossConfig::CrossEntropy {} => CrossEntropy.loss(input),
             LossConfig::SampledSoftmax { log_q } => SampledSoftmax { log_q }.loss(input),
             LossConfig::WeightedBce { positive_weight } => WeightedBce { positive_weight }.loss(input),
-            LossConfig::InfoNce { temperature } => InfoNce { temperature }.loss(input),
+            LossConfig::InfoNce { temperature, similarity, negatives } => InfoNce { temperature, similarity, negatives }.loss(input),
             LossConfig::Contrastive { margin } => Contrastive { margin }.loss(input),
             LossConfig::SquaredError {} => SquaredError.loss(input),
         }

@@ -312,6 +312,7 @@ impl Gradient for Slopes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loss::{Similarity, Strangers};
 
     const LOSSES: [LossConfig; 6] = [
         LossConfig::CrossEntropy {},
@@ -371,8 +372,13 @@ mod tests {
     fn what_is_no_ranking_is_refused() {
         let x = Tensor::zeros([2, 3], (Kind::Float, Device::Cpu));
         let bias = Tensor::zeros([3], (Kind::Float, Device::Cpu));
-        let error =
-            shared_negatives(&LossConfig::InfoNce { temperature: 0.1 }, OutputActivation::Identity {}, &x, &bias).expect_err("no ranking");
+        let error = shared_negatives(
+            &LossConfig::InfoNce { temperature: 0.1, similarity: Similarity::Cosine, negatives: Strangers::OtherView },
+            OutputActivation::Identity {},
+            &x,
+            &bias,
+        )
+        .expect_err("no ranking");
         assert!(error.to_string().starts_with("the loss `info-nce` judges two views"), "{error}");
         assert!(shared_negatives(&LossConfig::Bpr {}, OutputActivation::Identity {}, &x.transpose(0, 1), &bias).is_err());
     }

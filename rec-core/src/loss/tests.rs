@@ -73,7 +73,13 @@ fn gradients_agree_with_differences_in_f64() {
         WeightedBce { positive_weight: 0.7 }.loss(&LossInput::Labelled { logits: &t[0], labels: &labels, weights: Some(&weights) })
     });
     let (left, right) = (numbers(&[4, 3], 2.0), numbers(&[4, 3], 4.0));
-    for loss in [LossConfig::InfoNce { temperature: 0.2 }, LossConfig::Contrastive { margin: 2.0 }] {
+    let info_nce = |similarity, negatives| LossConfig::InfoNce { temperature: 0.2, similarity, negatives };
+    for loss in [
+        info_nce(Similarity::Cosine, Strangers::OtherView),
+        info_nce(Similarity::Cosine, Strangers::AllViews),
+        info_nce(Similarity::DotProduct, Strangers::AllViews),
+        LossConfig::Contrastive { margin: 2.0 },
+    ] {
         check_gradient(&format!("{loss:?}"), &[left.copy(), right.copy()], &|t| loss.loss(&LossInput::Views { left: &t[0], right: &t[1] }));
     }
     let mask = Tensor::from_slice(&[1.0f64, 0.0, 1.0, 1.0]);

@@ -120,6 +120,7 @@ impl<M: Model> Trainer for GradientTrainer<M> {
         let steps = batches.len() as u64;
         if step == 0 {
             (self.sum, self.count) = (0.0, 0);
+            self.params.means().iter().for_each(|(_, mean)| mean.set((0.0, 0)));
         }
         let on_cpu = self.params.device() == Device::Cpu;
         let histograms = events.want_histograms(epoch + 1);
@@ -152,6 +153,11 @@ impl<M: Model> Trainer for GradientTrainer<M> {
                 events.send(&Event::Scalar { tag, epoch: epoch + 1, value })?;
             }
         }
+        for (name, mean) in self.params.means() {
+            if let Some(value) = mean.value() {
+                events.send(&Event::Scalar { tag: &format!("train/{name}"), epoch: epoch + 1, value })?;
+            }
+        }
         if histograms {
             self.send_histograms(epoch + 1, events)?;
         }
@@ -163,6 +169,10 @@ impl<M: Model> Trainer for GradientTrainer<M> {
             out.tensor(&format!("parameters/{}", parameter.name()), &parameter.tensor())?;
         }
         out.value("epoch_loss", &(self.sum.to_bits(), self.count))?;
+        for (name, mean) in self.params.means() {
+            let (sum, count) = mean.get();
+            out.value(&format!("epoch_means/{name}"), &(sum.to_bits(), count))?;
+        }
         self.model.save_state(out)?;
         self.optimizer.save(&self.params, out)
     }
@@ -173,6 +183,10 @@ impl<M: Model> Trainer for GradientTrainer<M> {
         }
         let (sum, count): (u64, u64) = from.value("epoch_loss")?;
         (self.sum, self.count) = (f64::from_bits(sum), count);
+        for (name, mean) in self.params.means() {
+            let (sum, count): (u64, u64) = from.value(&format!("epoch_means/{name}"))?;
+            mean.set((f64::from_bits(sum), count));
+        }
         self.params.forget_step();
         self.model.load_state(from)?;
         self.optimizer.load(&self.params, from)

@@ -146,9 +146,11 @@ fn held_out(
     } else {
         Held { data, history: rows.history, context: rows.context, asked: &held, relevant: &relevant }.by_user()
     };
-    if let Candidates::Sampled(sampled) = &asking.candidates {
-        asked = asked.repeated(sampled.sets as usize);
-    }
+    let in_a_row = match &asking.candidates {
+        Candidates::Sampled(sampled) => sampled.sets as usize,
+        _ => 1,
+    };
+    asked = asked.repeated(in_a_row);
     let Asked { users, histories, targets } = asked;
     let targets = keep_last(&targets);
     let masked = match asking.mask {
@@ -193,7 +195,7 @@ fn held_out(
     let held_out_whole = each_next || !rows.context.is_empty();
     let is_new = |user: u32| held_out_whole && train.by_user().row(user as usize).is_empty();
     let known_as = users.iter().map(|&user| if is_new(user) { HeldOut::NEW } else { user }).collect();
-    Ok(HeldOut { users, known_as, histories, masked, targets, candidates, blocked, rows: rated })
+    Ok(HeldOut { users, known_as, in_a_row, histories, masked, targets, candidates, blocked, rows: rated })
 }
 
 /// The items of each history whose value is at least `least`, rising, each once.

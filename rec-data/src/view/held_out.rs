@@ -11,6 +11,7 @@ pub struct HeldOut {
     /// The user of each question; a question has at least one target.
     pub(super) users: Vec<u32>,
     pub(super) known_as: Vec<u32>,
+    pub(super) in_a_row: usize,
     pub(super) histories: Windows,
     pub(super) masked: Csr,
     pub(super) targets: Csr,
@@ -54,7 +55,17 @@ impl HeldOut {
         }
         let targets = keep_last(targets);
         let candidates = candidates.map(|c| with_targets(&targets, (0..c.num_rows()).map(|row| c.row(row))));
-        Self { known_as: users.clone(), users, histories, masked: masked.sorted(), targets, candidates, blocked: Vec::new(), rows }
+        Self {
+            known_as: users.clone(),
+            in_a_row: 1,
+            users,
+            histories,
+            masked: masked.sorted(),
+            targets,
+            candidates,
+            blocked: Vec::new(),
+            rows,
+        }
     }
 
     /// The same questions with items that are recommended to nobody.
@@ -77,6 +88,11 @@ impl HeldOut {
     /// The users as models know them: [`HeldOut::NEW`] for those who are held out whole.
     pub fn known_as(&self) -> &[u32] {
         &self.known_as
+    }
+
+    /// Questions `k·in_a_row..(k + 1)·in_a_row` differ in their candidates alone.
+    pub fn in_a_row(&self) -> usize {
+        self.in_a_row
     }
 
     /// What each user did before, oldest first: what a model may score the user from.
@@ -115,6 +131,7 @@ impl HeldOut {
         let ids: Vec<u32> = at.iter().map(|&i| i as u32).collect();
         Self {
             users: at.iter().map(|&i| self.users[i]).collect(),
+            in_a_row: 1,
             known_as: at.iter().map(|&i| self.known_as[i]).collect(),
             histories: self.histories.select(&ids),
             masked: self.masked.select(&ids),

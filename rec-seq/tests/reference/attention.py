@@ -170,5 +170,6 @@ CASES = [
     ("bert4rec", base | {"num_layers": 1, "inner_size": 24, "last_mask_share": 1.0, "max_len": 8}),
     ("sasrec", sasrec(heads_product=True, positions="from-start", num_heads=2, num_layers=1, max_len=8)),
 ]
-made = [case(model, config, seed) for seed, (model, config) in enumerate(CASES)]
-pathlib.Path(__file__).with_name("attention.json").write_text(json.dumps(made, indent=1) + "\n")
+if __name__ == "__main__":
+    made = [case(model, config, seed) for seed, (model, config) in enumerate(CASES)]
+    pathlib.Path(__file__).with_name("attention.json").write_text(json.dumps(made, indent=1) + "\n")

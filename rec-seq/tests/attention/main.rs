@@ -1,4 +1,6 @@
-//! SASRec and BERT4Rec against `reference/attention.json`, and what a user may rely on: order matters, repeats, resumes, refusals.
+//! SASRec, BERT4Rec and CL4SRec against `reference/`, and what a user may rely on: order matters, repeats, resumes, refusals.
+
+mod cl4srec;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -76,14 +78,8 @@ fn near(found: &[f64], expected: &[f64], allowed: f64, what: &str) {
     }
 }
 
-fn check<M: Model<Batch = SequencesBatch>>(case: &Value) {
-    let what = format!("{} {}", case["model"], case["config"]);
-    let sequences = lists(&case["sequences"]);
-    let data = view(9, &sequences);
-    let config: M::Config = serde_json::from_value(case["config"].clone()).expect("a config");
-    config.check().expect("a config that trains");
-    let mut params = Params::new(Device::Cpu, 1);
-    let model = M::new(&config, &data, &mut params).expect("made");
+/// Gives the parameters the case's values.
+fn fill(params: &Params, case: &Value, what: &str) {
     for parameter in params.list() {
         let (tensor, given) = (parameter.tensor(), numbers(&case["parameters"][parameter.name()]));
         // SAFETY: nothing else looks at the parameters here.
@@ -92,15 +88,10 @@ fn check<M: Model<Batch = SequencesBatch>>(case: &Value) {
         values.iter_mut().zip(given).for_each(|(to, from)| *to = from as f32);
     }
     assert_eq!(params.list().len(), case["parameters"].as_object().expect("by name").len(), "{what}");
+}
 
-    let mut starts = vec![0];
-    sequences.iter().for_each(|s| starts.push(starts[starts.len() - 1] + s.len()));
-    let (users, keys) = (vec![0, 1, 2], vec![5, 6, 7]);
-    let batch = SequencesBatch { users, starts, items: sequences.concat(), values: Vec::new(), negatives: ids(&case["negatives"]), keys };
-    let loss = model.loss(&batch).expect("ids are in range");
-    let (found, expected) = (loss.double_value(&[]), case["loss"].as_f64().expect("a number"));
-    assert!((found / expected - 1.0).abs() < 1e-5, "{what}: the loss is {found} where the formulas give {expected}");
-    loss.backward();
+/// Compares what `backward` left with the case's gradients. Of a table, only the rows that a step took have one.
+fn check_gradients(params: &Params, case: &Value, what: &str) {
     let gradients = params.gradients().expect("on the CPU");
     for (parameter, (name, found)) in params.list().iter().zip(&gradients) {
         assert_eq!(&parameter.name(), name, "{what}");
@@ -120,6 +111,27 @@ fn check<M: Model<Batch = SequencesBatch>>(case: &Value) {
         }
         near(&found, &expected_rows, 1e-4 * largest, &format!("{what}: the gradient of {name}"));
     }
+}
+
+fn check<M: Model<Batch = SequencesBatch>>(case: &Value) {
+    let what = format!("{} {}", case["model"], case["config"]);
+    let sequences = lists(&case["sequences"]);
+    let data = view(9, &sequences);
+    let config: M::Config = serde_json::from_value(case["config"].clone()).expect("a config");
+    config.check().expect("a config that trains");
+    let mut params = Params::new(Device::Cpu, 1);
+    let model = M::new(&config, &data, &mut params).expect("made");
+    fill(&params, case, &what);
+
+    let mut starts = vec![0];
+    sequences.iter().for_each(|s| starts.push(starts[starts.len() - 1] + s.len()));
+    let (users, keys) = (vec![0, 1, 2], vec![5, 6, 7]);
+    let batch = SequencesBatch { users, starts, items: sequences.concat(), values: Vec::new(), negatives: ids(&case["negatives"]), keys };
+    let loss = model.loss(&batch).expect("ids are in range");
+    let (found, expected) = (loss.double_value(&[]), case["loss"].as_f64().expect("a number"));
+    assert!((found / expected - 1.0).abs() < 1e-5, "{what}: the loss is {found} where the formulas give {expected}");
+    loss.backward();
+    check_gradients(&params, case, &what);
 
     let expected: Vec<Vec<f64>> = case["scores"].as_array().expect("rows").iter().map(numbers).collect();
     for (at, (found, expected)) in scores(&model, &lists(&case["histories"])).iter().zip(&expected).enumerate() {
@@ -130,7 +142,7 @@ fn check<M: Model<Batch = SequencesBatch>>(case: &Value) {
 #[test]
 fn losses_gradients_and_scores_are_those_of_pytorch_in_f64() {
     let _held = generator();
-    let cases: Vec<Value> = serde_json::from_str(include_str!("reference/attention.json")).expect("JSON");
+    let cases: Vec<Value> = serde_json::from_str(include_str!("../reference/attention.json")).expect("JSON");
     assert_eq!(cases.len(), 9);
     for case in &cases {
         match case["model"].as_str().expect("a name") {
