@@ -72,6 +72,7 @@ impl Registry {
         registry.fit::<rec_seq::SessionKnn>("session-knn", "items of the sessions most alike");
         registry.fit::<rec_seq::Vsknn>("vsknn", "items of the sessions most alike, late items weighing more");
         registry.gradient::<rec_seq::Gru4Rec>("gru4rec", "recurrent network (GRU, LSTM, RNN) over sessions in parallel");
+        registry.gradient::<rec_seq::Narm>("narm", "GRU over a session with attention to its states");
         registry.gradient::<rec_seq::Sqn>("sqn", "next-item prediction with a Q-learning head beside it");
         registry.gradient::<rec_seq::Sac>("sac", "the same, the prediction's loss weighted by the learnt Q-values");
         registry.gradient::<rec_seq::Reinforce>("reinforce", "policy gradient with off-policy and top-K correction");

@@ -88,6 +88,17 @@ impl Attention {
     }
 }
 
+/// Parts of `of`, one of each size.
+pub(crate) fn split(mut of: &mut [f32], sizes: impl Iterator<Item = usize>) -> Vec<&mut [f32]> {
+    sizes
+        .map(|size| {
+            let (here, rest) = std::mem::take(&mut of).split_at_mut(size);
+            of = rest;
+            here
+        })
+        .collect()
+}
+
 struct Kernel {
     how: Attention,
     starts: Arc<Vec<usize>>,
@@ -308,15 +319,8 @@ impl Kernel {
     }
 
     /// The rows of `of`, `width` long, sequence after sequence.
-    fn split<'a>(&self, mut of: &'a mut [f32], width: usize) -> Vec<&'a mut [f32]> {
-        let sizes = self.starts.windows(2).map(|pair| (pair[1] - pair[0]) * width);
-        sizes
-            .map(|size| {
-                let (here, rest) = std::mem::take(&mut of).split_at_mut(size);
-                of = rest;
-                here
-            })
-            .collect()
+    fn split<'a>(&self, of: &'a mut [f32], width: usize) -> Vec<&'a mut [f32]> {
+        split(of, self.starts.windows(2).map(|pair| (pair[1] - pair[0]) * width))
     }
 
     fn forward(&self, queries: &Tensor, keys_values: &Tensor) -> Result<Tensor> {

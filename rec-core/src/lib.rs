@@ -2,6 +2,7 @@
 //!
 //! A researcher implements [`model::Model`] (gradients) or [`model::Fit`] (anything else) and [`model::Score`]; the rest is given.
 
+pub mod additive_attention;
 pub mod attention;
 pub mod device;
 pub mod distinct;

@@ -1,5 +1,6 @@
-//! Models that score the next item from what a user did, without blocks or cells: against PyTorch in f64, and what a user may rely on.
+//! Models that score the next item from what a user did, without blocks: against PyTorch in f64, and what a user may rely on.
 
 mod fpmc;
+mod narm;
 mod support;
 mod youtube_candidates;
