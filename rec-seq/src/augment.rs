@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Augmentation {
-    /// max(1, ⌊ratio·n⌋ items in a row are kept.
+    /// max(1, ⌊ratio·n⌋) items in a row are kept.
     Crop,
     /// ⌊ratio·n⌋ items, each equally likely, are hidden.
     Mask,

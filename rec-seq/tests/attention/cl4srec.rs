@@ -14,6 +14,7 @@ use rec_core::train::{EpochEnd, GradientTrainer, Interrupt, Pause, Trainer};
 use rec_core::{Model, ModelConfig, Params};
 use rec_seq::augment::Augmentation;
 use rec_seq::cl4srec::Cl4SRecConfig;
+use rec_seq::sasrec::SasRecConfig;
 use rec_seq::{Cl4SRec, SasRec};
 use serde_json::Value;
 
@@ -104,6 +105,31 @@ fn without_weight_it_is_sasrec_and_with_it_the_mask_learns_and_next_items_too() 
             Hard { longest: 2, epochs: 30, learning_rate: 0.01 },
         );
     }
+}
+
+#[test]
+fn the_two_views_are_drawn_apart_and_the_weight_is_that_of_the_contrastive_loss() {
+    let _held = generator();
+    let data = view(ITEMS as usize, &walks(2));
+    let options = BatchOptions { batch_size: 16, num_negatives: 1, max_len: 8, ..BatchOptions::default() };
+    let mut batch = SequencesBatch::source(&data, &options).expect("made").epoch(0).batch(0);
+    // Sequences of one length look the same where all is hidden: every row of the softmax is uniform over 2B − 1.
+    let (users, length) = (batch.users.len(), 4);
+    batch.items = (0..users * length).map(|at| at as u32 % ITEMS).collect();
+    batch.starts = (0..=users).map(|b| b * length).collect();
+    batch.negatives = vec![0; users * length];
+    let backbone = SasRecConfig { dropout: 0.0, ..small() };
+    let of = |augmentation, mask_ratio| {
+        let config = Cl4SRecConfig { backbone: backbone.clone(), augmentations: vec![augmentation], mask_ratio, ..config() };
+        let model = Cl4SRec::new(&config, &data, &mut Params::new(Device::Cpu, 1)).expect("made");
+        let loss = model.loss(&batch).expect("ids are in range").double_value(&[]);
+        (loss, model.watched()[0].expect("a step was made"))
+    };
+    let sasrec = SasRec::new(&backbone, &data, &mut Params::new(Device::Cpu, 1)).expect("made");
+    let next_item = sasrec.loss(&batch).expect("ids are in range").double_value(&[]);
+    assert!((of(Augmentation::Mask, 1.0).0 - next_item - 0.1 * (2.0 * users as f64 - 1.0).ln()).abs() < 1e-5);
+    assert_eq!(of(Augmentation::Mask, 0.0).1, 0.0);
+    assert!(of(Augmentation::Crop, 0.0).1 > 0.0);
 }
 
 #[test]
