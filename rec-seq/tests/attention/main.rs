@@ -96,7 +96,7 @@ fn check_gradients(params: &Params, case: &Value, what: &str) {
     for (parameter, (name, found)) in params.list().iter().zip(&gradients) {
         assert_eq!(&parameter.name(), name, "{what}");
         let expected = numbers(&case["gradients"][name]);
-        let largest = expected.iter().fold(1e-3, |most: f64, v| most.max(v.abs()));
+        let largest = expected.iter().fold(0.03, |most: f64, v| most.max(v.abs()));
         let mut found: Vec<f64> = slice(found).iter().map(|&v| f64::from(v)).collect();
         let mut expected_rows = expected.clone();
         if let Parameter::Table(table) = parameter {

@@ -23,7 +23,7 @@ fn losses_gradients_and_scores_are_those_of_pytorch_in_f64() {
         let mut starts = vec![0];
         sequences[..3].iter().for_each(|s| starts.push(starts[starts.len() - 1] + s.len()));
         let (users, items, negatives) = (vec![0, 1, 2], sequences[..3].concat(), ids(&case["negatives"]));
-        check(case, &model, &params, &SequencesBatch { users, starts, items, negatives, keys: vec![5, 6, 7] });
+        check(case, &model, &params, &SequencesBatch { users, starts, items, values: Vec::new(), negatives, keys: vec![5, 6, 7] });
     }
 }
 

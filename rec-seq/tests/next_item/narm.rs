@@ -24,7 +24,7 @@ fn losses_gradients_and_scores_are_those_of_pytorch_in_f64() {
         let mut starts = vec![0];
         sequences.iter().for_each(|s| starts.push(starts[starts.len() - 1] + s.len()));
         let (users, items, keys) = (vec![0, 1, 2], sequences.concat(), vec![5, 6, 7]);
-        check(case, &model, &params, &SequencesBatch { users, starts, items, negatives: Vec::new(), keys });
+        check(case, &model, &params, &SequencesBatch { users, starts, items, values: Vec::new(), negatives: Vec::new(), keys });
     }
 }
 
