@@ -1,5 +1,6 @@
 //! Scaled dot-product attention within sequences that lie one after the other without padding: softmax(QKᵀ/√d_k)V, with dropout on
-//! the weights. Vaswani et al., NeurIPS 2017, arXiv:1706.03762, eq. 1.
+//! the weights. Vaswani et al., NeurIPS 2017, arXiv:1706.03762, eq. 1. With a bias it is softmax(QKᵀ/√d_k + B)V, B being a number for
+//! each distance: Raffel et al., JMLR 2020, arXiv:1910.10683, section 2.1.
 //!
 //! One sequence is one unit of work, its weights stay in the cache, and `backward` computes them again: neither padding nor a mask nor
 //! weights are ever stored, and dropout costs a hash. Another device, or f64, takes libtorch's products, sequence after sequence.
@@ -12,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::dropout::{self, Mask};
 use crate::params::{slice, slice_mut};
-use crate::shim::{self, Gradient};
+use crate::shim;
 use crate::simd::{exp, largest, sum, vectorised};
 
 /// Rows of one tile of a product.
@@ -33,16 +34,17 @@ pub struct Attention {
 
 impl Attention {
     /// Attention of queries to keys and values of the same sequence. Sequence s is the rows `starts[s]..starts[s + 1]`. Gradients to
-    /// both tensors.
+    /// all tensors.
     ///
     /// # Shapes
-    /// `queries` `[P, d]`, `keys_values` `[P, 2d]`, keys before values; head h has the columns h·d/H to (h + 1)·d/H of each; returns
-    /// `[P, d]`
+    /// `queries` `[P, d]`, `keys_values` `[P, 2d]`, keys before values; head h has the columns h·d/H to (h + 1)·d/H of each; `bias`
+    /// `[H, columns(L)]` with the same L as long as the longest sequence or longer: column L − 1 + j − i is added where query i looks at
+    /// key j; returns `[P, d]`
     ///
     /// # Errors
     /// where shapes do not fit, the starts do not rise from 0 to P, the heads do not divide d, or the dropout is not in [0, 1);
     /// libtorch's own.
-    pub fn apply(&self, queries: &Tensor, keys_values: &Tensor, starts: &Arc<Vec<usize>>) -> Result<Tensor> {
+    pub fn apply(&self, queries: &Tensor, keys_values: &Tensor, bias: Option<&Tensor>, starts: &Arc<Vec<usize>>) -> Result<Tensor> {
         let ((positions, d), (rows, width)) = (queries.size2()?, keys_values.size2()?);
         anyhow::ensure!(rows == positions && width == 2 * d, "queries are {:?}, keys and values {:?}", queries.size(), keys_values.size());
         anyhow::ensure!(
@@ -52,19 +54,42 @@ impl Attention {
         );
         let rising = starts.first() == Some(&0) && starts.last() == Some(&(positions as usize)) && starts.is_sorted();
         anyhow::ensure!(rising, "the starts of sequences do not rise from 0 to {positions}");
-        if queries.device() != Device::Cpu || queries.kind() != Kind::Float {
-            return self.by_libtorch(queries, keys_values, starts);
-        }
         let longest = starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+        if let Some(bias) = bias {
+            let (rows, columns) = bias.size2()?;
+            let fits = rows as usize == self.num_heads && columns as usize >= self.columns(longest) && (self.causal || columns % 2 == 1);
+            anyhow::ensure!(fits, "the bias is {:?} for {} heads and sequences of {longest}", bias.size(), self.num_heads);
+            let alike = (bias.kind(), bias.device()) == (queries.kind(), queries.device());
+            anyhow::ensure!(alike, "the bias is of another kind, or elsewhere, than the queries");
+        }
+        if queries.device() != Device::Cpu || queries.kind() != Kind::Float {
+            return self.by_libtorch(queries, keys_values, bias, starts);
+        }
         let kernel = Kernel { how: *self, starts: Arc::clone(starts), longest, mask: Mask::new(self.dropout, false)? };
-        let out = tch::no_grad(|| kernel.forward(&queries.f_contiguous()?, &keys_values.f_contiguous()?))?;
-        if !(shim::is_recording() && (queries.requires_grad() || keys_values.requires_grad())) {
+        let contiguous = |x: &Tensor| -> Result<Tensor> { Ok(x.f_contiguous()?) };
+        let out =
+            tch::no_grad(|| kernel.forward(&contiguous(queries)?, &contiguous(keys_values)?, bias.map(contiguous).transpose()?.as_ref()))?;
+        let inputs = [Some(queries), Some(keys_values), bias];
+        if !(shim::is_recording() && inputs.iter().flatten().any(|input| input.requires_grad())) {
             return Ok(out);
         }
-        shim::attach(&out, queries, Some(keys_values), Box::new(kernel))
+        shim::attach_three(
+            &out,
+            inputs,
+            Box::new(move |gradient, [queries, keys_values, bias], _| {
+                let bias = if bias.defined() { Some(contiguous(bias)?) } else { None };
+                kernel.backward(gradient, &contiguous(queries)?, &contiguous(keys_values)?, bias.as_ref())
+            }),
+        )
     }
 
-    fn by_libtorch(&self, queries: &Tensor, keys_values: &Tensor, starts: &[usize]) -> Result<Tensor> {
+    /// The number of columns of a bias for sequences of `length`, one for each distance j − i from a query i to a key j that it sees:
+    /// −(length − 1) to 0 where it is causal, else to length − 1.
+    pub fn columns(&self, length: usize) -> usize {
+        if self.causal { length } else { (2 * length).saturating_sub(1) }
+    }
+
+    fn by_libtorch(&self, queries: &Tensor, keys_values: &Tensor, bias: Option<&Tensor>, starts: &[usize]) -> Result<Tensor> {
         let (d, heads) = (queries.size()[1], self.num_heads as i64);
         let mut outs = Vec::with_capacity(starts.len());
         for pair in starts.windows(2).filter(|pair| pair[1] > pair[0]) {
@@ -74,6 +99,14 @@ impl Attention {
             let kv = keys_values.f_narrow(0, first, n)?;
             let (k, v) = (split(kv.f_narrow(1, 0, d)?.f_contiguous()?)?, split(kv.f_narrow(1, d, d)?.f_contiguous()?)?);
             let mut scores = q.f_matmul(&k.f_transpose(1, 2)?)? / ((d / heads) as f64).sqrt();
+            if let Some(bias) = bias {
+                let at = Tensor::f_arange(n, (Kind::Int64, bias.device()))?;
+                let away = at.f_unsqueeze(0)?.f_sub(&at.f_unsqueeze(1)?)?;
+                let columns = bias.size()[1];
+                // Of causal attention the last column is the position itself; what is beyond is masked.
+                let column = if self.causal { away.f_clamp_max(0)? + (columns - 1) } else { away + columns / 2 };
+                scores += bias.f_index_select(1, &column.f_view([-1])?)?.f_view([heads, n, n])?;
+            }
             if self.causal {
                 let later = Tensor::f_ones([n, n], (Kind::Bool, scores.device()))?.f_triu(1)?;
                 scores = scores.f_masked_fill(&later, f64::NEG_INFINITY)?;
@@ -194,8 +227,8 @@ fn row_of_tiles(
     }
 }
 
-/// One sequence of one call.
-struct Sequence {
+/// One sequence of one call, for one head.
+struct Sequence<'a> {
     length: usize,
     /// The number of the sequence's first weight, for the dropout's mask.
     first_weight: usize,
@@ -203,9 +236,11 @@ struct Sequence {
     scale: f32,
     mask: Mask,
     dropout: bool,
+    /// The columns of distances within the sequence: that of key j and query i is length − 1 + j − i.
+    bias: Option<&'a [f32]>,
 }
 
-impl Sequence {
+impl Sequence<'_> {
     /// How many keys the rows of the tile at `row` see at most.
     #[inline(always)]
     fn seen(&self, row: usize) -> usize {
@@ -221,8 +256,15 @@ impl Sequence {
             let all = &mut weights.values[row * weights.stride..][..weights.stride];
             let (weights, rest) = all.split_at_mut(seen);
             rest.fill(0.0);
-            let most = largest(weights) * self.scale;
-            weights.iter_mut().for_each(|w| *w = exp(w.mul_add(self.scale, -most)));
+            if let Some(bias) = self.bias {
+                let bias = &bias[self.length - 1 - row..][..seen];
+                weights.iter_mut().zip(bias).for_each(|(w, b)| *w = w.mul_add(self.scale, *b));
+                let most = largest(weights);
+                weights.iter_mut().for_each(|w| *w = exp(*w - most));
+            } else {
+                let most = largest(weights) * self.scale;
+                weights.iter_mut().for_each(|w| *w = exp(w.mul_add(self.scale, -most)));
+            }
             let share = 1.0 / sum(weights);
             weights.iter_mut().for_each(|w| *w *= share);
         }
@@ -254,9 +296,10 @@ impl Sequence {
         }
     }
 
-    /// Gradients of queries (to be scaled), keys (likewise) and values, in this order, to `take`.
+    /// Gradients of queries (to be scaled), keys (likewise) and values, in this order, to `take`; that of the bias is added to `to_bias`,
+    /// which is empty where there is none.
     #[inline(always)]
-    fn backward(&self, d: usize, scratch: &mut Scratch, mut take: impl FnMut(usize, &Padded)) {
+    fn backward(&self, d: usize, scratch: &mut Scratch, to_bias: &mut [f32], mut take: impl FnMut(usize, &Padded)) {
         let Scratch { queries, keys, keys_transposed, values_transposed, gradient, weights, sent, out, .. } = scratch;
         let n = self.length;
         weights.clear(n, n);
@@ -280,6 +323,10 @@ impl Sequence {
                 }
                 let mean = sums.iter().sum::<f32>();
                 weights.iter().zip(sent.iter_mut()).for_each(|(weight, sent)| *sent = weight * (*sent - mean));
+                if self.bias.is_some() {
+                    let seen = if self.causal { row + 1 } else { n };
+                    to_bias[n - 1 - row..][..seen].iter_mut().zip(&*sent).for_each(|(to, sent)| *to += sent);
+                }
                 self.drop(row, weights);
             }
             row_of_tiles(&sent.values, (sent.stride, 1), keys, row, d, 0..seen, out);
@@ -306,8 +353,12 @@ impl Sequence {
 }
 
 impl Kernel {
-    fn sequence(&self, s: usize, head: usize, d: usize) -> Sequence {
+    fn sequence<'a>(&self, s: usize, head: usize, d: usize, bias: Option<&'a [f32]>) -> Sequence<'a> {
         let (start, end) = (self.starts[s], self.starts[s + 1]);
+        let columns = |bias: &'a [f32]| {
+            let all = bias.len() / self.how.num_heads;
+            &bias[head * all..][self.columns_of(end - start, all)]
+        };
         Sequence {
             length: end - start,
             first_weight: (start * self.how.num_heads + head * (end - start)).wrapping_mul(self.longest),
@@ -315,7 +366,15 @@ impl Kernel {
             scale: 1.0 / (d as f32).sqrt(),
             mask: self.mask,
             dropout: self.how.dropout > 0.0,
+            bias: bias.map(columns),
         }
+    }
+
+    /// Where the distances within a sequence of `length` lie among all columns of a bias.
+    fn columns_of(&self, length: usize, all: usize) -> std::ops::Range<usize> {
+        let here = self.how.columns(length);
+        let first = if self.how.causal { all - here } else { (all - here) / 2 };
+        first..first + here
     }
 
     /// The rows of `of`, `width` long, sequence after sequence.
@@ -323,7 +382,8 @@ impl Kernel {
         split(of, self.starts.windows(2).map(|pair| (pair[1] - pair[0]) * width))
     }
 
-    fn forward(&self, queries: &Tensor, keys_values: &Tensor) -> Result<Tensor> {
+    fn forward(&self, queries: &Tensor, keys_values: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let bias = bias.map(slice);
         let width = queries.size()[1] as usize;
         let out = Tensor::f_empty(queries.size(), (Kind::Float, Device::Cpu))?;
         // SAFETY: `out` was just made, nothing else sees it.
@@ -339,7 +399,7 @@ impl Kernel {
                         scratch.queries.fill(queries, width, head * d, d);
                         scratch.keys_transposed.fill_transposed(keys_values, 2 * width, head * d, d);
                         scratch.values.fill(keys_values, 2 * width, width + head * d, d);
-                        self.sequence(s, head, d).forward(d, scratch);
+                        self.sequence(s, head, d, bias).forward(d, scratch);
                         scratch.out.write(to, width, head * d, d, 1.0);
                     },
                 );
@@ -347,12 +407,8 @@ impl Kernel {
         });
         Ok(out)
     }
-}
 
-impl Gradient for Kernel {
-    fn backward(&self, gradient: &Tensor, queries: &Tensor, keys_values: Option<&Tensor>, _: [bool; 2]) -> Result<[Option<Tensor>; 2]> {
-        let keys_values = keys_values.ok_or_else(|| anyhow::anyhow!("attention has keys and values"))?.f_contiguous()?;
-        let queries = queries.f_contiguous()?;
+    fn backward(&self, gradient: &Tensor, queries: &Tensor, keys_values: &Tensor, bias: Option<&Tensor>) -> Result<[Option<Tensor>; 3]> {
         let width = queries.size()[1] as usize;
         let (to_queries, to_keys_values) = (
             Tensor::f_empty(queries.size(), (Kind::Float, Device::Cpu))?,
@@ -360,11 +416,18 @@ impl Gradient for Kernel {
         );
         // SAFETY: both were just made, nothing else sees them.
         let (to_q, to_kv) = unsafe { (self.split(slice_mut(&to_queries), width), self.split(slice_mut(&to_keys_values), 2 * width)) };
-        let (gradient, queries, keys_values, d) = (slice(gradient), slice(&queries), slice(&keys_values), width / self.how.num_heads);
-        to_q.into_par_iter().zip(to_kv).enumerate().for_each_init(Scratch::default, |scratch, (s, (to_q, to_kv))| {
+        let (gradient, queries, keys_values, d) = (slice(gradient), slice(queries), slice(keys_values), width / self.how.num_heads);
+        // Each sequence has columns of its own, added up afterwards: sums of floats run in a fixed order.
+        let sizes = || self.starts.windows(2).map(|pair| bias.map_or(0, |_| self.how.num_heads * self.how.columns(pair[1] - pair[0])));
+        let mut sent_to_bias = vec![0f32; sizes().sum()];
+        let to_bias = split(&mut sent_to_bias, sizes());
+        let bias = bias.map(|bias| (slice(bias), bias.size()));
+        let all = to_q.into_par_iter().zip(to_kv).zip(to_bias).enumerate();
+        all.for_each_init(Scratch::default, |scratch, (s, ((to_q, to_kv), to_bias))| {
             let (start, end) = (self.starts[s], self.starts[s + 1]);
             let (queries, keys_values) = (&queries[start * width..end * width], &keys_values[start * 2 * width..end * 2 * width]);
             let gradient = &gradient[start * width..end * width];
+            let columns = to_bias.len() / self.how.num_heads;
             for head in 0..self.how.num_heads {
                 vectorised(
                     #[inline(always)]
@@ -374,8 +437,8 @@ impl Gradient for Kernel {
                         scratch.keys_transposed.fill_transposed(keys_values, 2 * width, head * d, d);
                         scratch.values_transposed.fill_transposed(keys_values, 2 * width, width + head * d, d);
                         scratch.gradient.fill(gradient, width, head * d, d);
-                        let sequence = self.sequence(s, head, d);
-                        sequence.backward(d, scratch, |which, found| match which {
+                        let sequence = self.sequence(s, head, d, bias.as_ref().map(|(bias, _)| *bias));
+                        sequence.backward(d, scratch, &mut to_bias[head * columns..][..columns], |which, found| match which {
                             0 => found.write(to_q, width, head * d, d, sequence.scale),
                             1 => found.write(to_kv, 2 * width, head * d, d, sequence.scale),
                             _ => found.write(to_kv, 2 * width, width + head * d, d, 1.0),
@@ -384,7 +447,25 @@ impl Gradient for Kernel {
                 );
             }
         });
-        Ok([Some(to_queries), Some(to_keys_values)])
+        let to_bias = match bias {
+            Some((_, size)) => Some(Tensor::from_slice(&self.sum_of_columns(&sent_to_bias, size[1] as usize)).f_view(&size[..])?),
+            None => None,
+        };
+        Ok([Some(to_queries), Some(to_keys_values), to_bias])
+    }
+
+    /// `[H, all]` sums over sequences of the columns of each, `[H, columns]` sequence after sequence.
+    fn sum_of_columns(&self, mut of: &[f32], all: usize) -> Vec<f32> {
+        let mut sums = vec![0f32; self.how.num_heads * all];
+        for pair in self.starts.windows(2) {
+            let columns = self.columns_of(pair[1] - pair[0], all);
+            for sums in sums.chunks_exact_mut(all.max(1)) {
+                let (here, rest) = of.split_at(columns.len());
+                sums[columns.clone()].iter_mut().zip(here).for_each(|(sum, sent)| *sum += sent);
+                of = rest;
+            }
+        }
+        sums
     }
 }
 
@@ -398,11 +479,16 @@ mod tests {
         Tensor::randn([60, columns], (Kind::Float, Device::Cpu))
     }
 
-    fn run(how: Attention, inputs: &[Tensor; 2], weights: &Tensor, kind: Kind) -> [Tensor; 3] {
-        let [q, kv] = inputs.each_ref().map(|t| t.detach().copy().to_kind(kind).set_requires_grad(true));
-        let out = how.apply(&q, &kv, &Arc::new(STARTS.to_vec())).expect("fits");
+    /// The result, then gradients: of queries, of keys and values, of a bias where there is one.
+    fn run(how: Attention, inputs: &[Tensor], weights: &Tensor, kind: Kind) -> Vec<Tensor> {
+        let leaves: Vec<Tensor> = inputs.iter().map(|t| t.detach().copy().to_kind(kind).set_requires_grad(true)).collect();
+        let out = how.apply(&leaves[0], &leaves[1], leaves.get(2), &Arc::new(STARTS.to_vec())).expect("fits");
         (&out * weights.to_kind(kind)).sum(kind).backward();
-        [out.detach(), q.grad(), kv.grad()].map(|t| t.to_kind(Kind::Double))
+        [out.detach()].into_iter().chain(leaves.iter().map(Tensor::grad)).map(|t| t.to_kind(Kind::Double)).collect()
+    }
+
+    fn random_bias(how: Attention, longest: usize) -> Tensor {
+        Tensor::randn([how.num_heads as i64, how.columns(longest) as i64], (Kind::Float, Device::Cpu))
     }
 
     fn far(a: &Tensor, b: &Tensor) -> f64 {
@@ -414,11 +500,45 @@ mod tests {
         tch::manual_seed(7);
         for (d, num_heads) in [(50, 1), (64, 2), (12, 3), (7, 1)] {
             for causal in [false, true] {
-                let (inputs, weights) = ([random(d) * 2.0, random(2 * d) * 2.0], random(d));
                 let how = Attention { num_heads, causal, dropout: 0.0 };
-                let [ours, theirs] = [Kind::Float, Kind::Double].map(|kind| run(how, &inputs, &weights, kind));
-                for (ours, theirs) in ours.iter().zip(&theirs) {
-                    assert!(far(ours, theirs) < 2e-5, "{d} {num_heads} {causal}: {}", far(ours, theirs));
+                let (inputs, weights) = ([random(d) * 2.0, random(2 * d) * 2.0, random_bias(how, 37)], random(d));
+                // Without a bias, and with one.
+                for inputs in [&inputs[..2], &inputs[..3]] {
+                    let [ours, theirs] = [Kind::Float, Kind::Double].map(|kind| run(how, inputs, &weights, kind));
+                    for (ours, theirs) in ours.iter().zip(&theirs) {
+                        assert!(far(ours, theirs) < 2e-5, "{d} {num_heads} {causal}: {}", far(ours, theirs));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Distances written out, with none of the file's tables: softmax over j of q·k/√d_k + bias of (head, j − i), in plain loops.
+    #[test]
+    fn a_bias_is_added_by_head_and_distance() {
+        tch::manual_seed(7);
+        let (n, heads, d) = (9usize, 2, 6);
+        for causal in [false, true] {
+            let how = Attention { num_heads: heads, causal, dropout: 0.0 };
+            // Longer than the sequence needs.
+            let bias = random_bias(how, 12);
+            let (q, kv) = (random(d as i64).narrow(0, 0, n as i64), random(2 * d as i64).narrow(0, 0, n as i64));
+            let out = how.apply(&q, &kv, Some(&bias), &Arc::new(vec![0, n])).expect("fits");
+            let at = |t: &Tensor, row: usize, column: usize| t.double_value(&[row as i64, column as i64]);
+            for i in 0..n {
+                for head in 0..heads {
+                    let of_head = |k: usize| head * d / heads + k;
+                    let seen: Vec<usize> = (0..n).filter(|&j| !causal || j <= i).collect();
+                    let logit = |j: usize| {
+                        let dot = (0..d / heads).map(|k| at(&q, i, of_head(k)) * at(&kv, j, of_head(k))).sum::<f64>();
+                        dot / ((d / heads) as f64).sqrt() + at(&bias, head, 11 + j - i)
+                    };
+                    let weights: Vec<f64> = seen.iter().map(|&j| logit(j).exp()).collect();
+                    for k in 0..d / heads {
+                        let sum: f64 = seen.iter().zip(&weights).map(|(&j, w)| w * at(&kv, j, d + of_head(k))).sum();
+                        let expected = sum / weights.iter().sum::<f64>();
+                        assert!((at(&out, i, of_head(k)) - expected).abs() < 1e-5, "{causal} {i} {head} {k}");
+                    }
                 }
             }
         }
@@ -429,21 +549,22 @@ mod tests {
     fn with_dropout_the_gradient_is_that_of_differences_under_the_same_mask() {
         tch::manual_seed(7);
         let how = Attention { num_heads: 2, causal: true, dropout: 0.3 };
-        let (q, kv, weights) = (random(8), random(16), random(8));
-        let loss = |q: &Tensor, kv: &Tensor| {
+        let weights = random(8);
+        let inputs = [random(8), random(16), random_bias(how, 40)].map(|t| t.set_requires_grad(true));
+        let loss = |[q, kv, bias]: &[Tensor; 3]| {
             tch::manual_seed(11);
-            (how.apply(q, kv, &Arc::new(STARTS.to_vec())).expect("fits") * &weights).sum(Kind::Double)
+            (how.apply(q, kv, Some(bias), &Arc::new(STARTS.to_vec())).expect("fits") * &weights).sum(Kind::Double)
         };
-        let (q, kv) = (q.set_requires_grad(true), kv.set_requires_grad(true));
-        loss(&q, &kv).backward();
-        for (which, gradient) in [q.grad(), kv.grad()].iter().enumerate() {
+        loss(&inputs).backward();
+        for (which, input) in inputs.iter().enumerate() {
+            let gradient = input.grad();
             let direction = Tensor::randn(gradient.size(), (Kind::Float, Device::Cpu));
             let at = |h: f64| {
-                let (q, kv) = (q.detach(), kv.detach());
-                let value = if which == 0 { loss(&(q + &direction * h), &kv) } else { loss(&q, &(kv + &direction * h)) };
-                value.double_value(&[])
+                let mut moved = inputs.each_ref().map(Tensor::detach);
+                moved[which] = &moved[which] + &direction * h;
+                loss(&moved).double_value(&[])
             };
-            let (found, expected) = ((gradient * &direction).sum(Kind::Double).double_value(&[]), (at(1e-3) - at(-1e-3)) / 2e-3);
+            let (found, expected) = ((&gradient * &direction).sum(Kind::Double).double_value(&[]), (at(1e-3) - at(-1e-3)) / 2e-3);
             assert!((found - expected).abs() < 2e-3 * expected.abs().max(1.0), "{found} {expected}");
         }
     }
@@ -455,7 +576,7 @@ mod tests {
         let (n, heads) = (200i64, 2);
         let (q, kv) = (Tensor::zeros([n, 4], (Kind::Float, Device::Cpu)), Tensor::ones([n, 8], (Kind::Float, Device::Cpu)));
         let how = Attention { num_heads: heads, causal: false, dropout: 0.25 };
-        let out = how.apply(&q, &kv, &Arc::new(vec![0, n as usize])).expect("fits");
+        let out = how.apply(&q, &kv, None, &Arc::new(vec![0, n as usize])).expect("fits");
         let sums = out.select(1, 0);
         assert!((sums.mean(Kind::Double).double_value(&[]) - 1.0).abs() < 0.01);
         let deviation = sums.std(true).double_value(&[]);
@@ -466,21 +587,29 @@ mod tests {
     #[test]
     fn results_do_not_depend_on_threads_or_neighbours() {
         tch::manual_seed(7);
-        let (inputs, weights) = ([random(16), random(32)], random(16));
+        let inputs = [random(16), random(32)];
         let how = Attention { num_heads: 2, causal: true, dropout: 0.0 };
-        let [out, ..] = run(how, &inputs, &weights, Kind::Float);
-        let [q, kv] = inputs.each_ref().map(|t| t.narrow(0, 6, 37).contiguous());
-        let alone = how.apply(&q, &kv, &Arc::new(vec![0, 37])).expect("fits").to_kind(Kind::Double);
-        assert_eq!(far(&alone, &out.narrow(0, 6, 37)), 0.0);
+        let bias = random_bias(how, 37);
+        for bias in [None, Some(&bias)] {
+            let together = how.apply(&inputs[0], &inputs[1], bias, &Arc::new(STARTS.to_vec())).expect("fits");
+            let [q, kv] = inputs.each_ref().map(|t| t.narrow(0, 6, 37).contiguous());
+            let alone = how.apply(&q, &kv, bias, &Arc::new(vec![0, 37])).expect("fits");
+            assert_eq!(far(&alone, &together.narrow(0, 6, 37)), 0.0);
+        }
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
         let how = Attention { num_heads: 2, causal: true, dropout: 0.0 };
         let starts = Arc::new(STARTS.to_vec());
-        assert!(how.apply(&random(8), &random(8), &starts).is_err());
-        assert!(how.apply(&random(7), &random(14), &starts).is_err());
-        assert!(how.apply(&random(8), &random(16), &Arc::new(vec![0, 59])).is_err());
-        assert!(Attention { dropout: 1.0, ..how }.apply(&random(8), &random(16), &starts).is_err());
+        assert!(how.apply(&random(8), &random(8), None, &starts).is_err());
+        assert!(how.apply(&random(7), &random(14), None, &starts).is_err());
+        assert!(how.apply(&random(8), &random(16), None, &Arc::new(vec![0, 59])).is_err());
+        assert!(Attention { dropout: 1.0, ..how }.apply(&random(8), &random(16), None, &starts).is_err());
+        let both = Attention { causal: false, ..how };
+        for (how, bias) in [(how, [2, 36]), (how, [1, 37]), (both, [2, 37]), (both, [2, 74])] {
+            let bias = Tensor::zeros(bias, (Kind::Float, Device::Cpu));
+            assert!(how.apply(&random(8), &random(16), Some(&bias), &starts).is_err(), "{:?}", bias.size());
+        }
     }
 }

@@ -34,6 +34,9 @@ pub struct Bert4RecConfig {
     pub num_heads: usize,
     /// The last so many items are seen, the mask at the end among them.
     pub max_len: usize,
+    /// What tells positions.
+    #[serde(skip_serializing_if = "Positions::is_default")]
+    pub positions: Positions,
     /// ρ, the share of items that is masked; at least one of a sequence is.
     pub mask_share: f64,
     /// The share of sequences of which the last item alone is masked, as when recommending.
@@ -52,6 +55,7 @@ impl Default for Bert4RecConfig {
             num_layers: 2,
             num_heads: 2,
             max_len: 200,
+            positions: Positions::FromEnd,
             mask_share: 0.2,
             last_mask_share: 0.0,
             dropout: 0.1,
@@ -69,7 +73,7 @@ impl Bert4RecConfig {
             max_len: self.max_len,
             block: Block::PostNorm,
             heads_product: true,
-            positions: Positions::FromEnd,
+            positions: self.positions,
             inner: Inner::Gelu,
             attention: Attention { num_heads: self.num_heads, causal: false, dropout: self.attention_dropout.unwrap_or(self.dropout) },
             dropout: self.dropout,

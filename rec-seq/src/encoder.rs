@@ -67,7 +67,7 @@ pub struct SasRecBackbone {
     pub block: Block,
     /// Whether blocks of kind `sasrec` have a product after the heads.
     pub heads_product: bool,
-    /// Where positions are counted from.
+    /// What tells positions.
     pub positions: Positions,
     /// Standard deviation of normal initial values of the blocks; absent draws uniform ones.
     pub init_std: Option<f64>,

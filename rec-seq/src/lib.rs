@@ -54,6 +54,7 @@ pub use sequential_rules::SequentialRules;
 pub use session_knn::SessionKnn;
 pub use session_popularity::SessionPopularity;
 pub use sqn::Sqn;
+pub use transformer::{Block, Inner, Positions};
 pub use vsknn::Vsknn;
 pub use youtube_candidates::YoutubeCandidates;
 

@@ -38,7 +38,7 @@ pub struct SasRecConfig {
     pub block: Block,
     /// Whether blocks of kind `sasrec` have a product after the heads, as `torch.nn.MultiheadAttention` brings it; the others always do.
     pub heads_product: bool,
-    /// Where positions are counted from.
+    /// What tells positions.
     pub positions: Positions,
     /// Standard deviation of normal initial values of all vectors and matrices; absent draws uniform ones (Glorot and Bengio 2010).
     pub init_std: Option<f64>,

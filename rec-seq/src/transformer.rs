@@ -39,7 +39,7 @@ pub enum Inner {
     Gelu,
 }
 
-/// What tells a block where in its sequence an item stands: a vector added to the item's.
+/// What tells a block where in its sequence an item stands: a vector added to the item's, or a number added to its attention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Positions {
@@ -48,6 +48,18 @@ pub enum Positions {
     FromEnd,
     /// Counted from the start: a sequence's first item always has the same vector. As where sequences are padded on the right.
     FromStart,
+    /// A number for each head and distance, added to the logits of attention, the same in all layers: as T5, with a number for each distance
+    /// in place of its buckets (Raffel et al., JMLR 2020, arXiv:1910.10683).
+    Relative,
+    /// Nothing. To attention that is not causal a sequence is a set, and to one causal layer what is before an item is.
+    None,
+}
+
+impl Positions {
+    /// Whether it is what a config that says nothing means.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Shape of a stack of blocks.
@@ -131,9 +143,11 @@ struct Layer {
     outer: Linear,
 }
 
-/// Positions and blocks.
+/// What tells positions, and blocks.
 pub(crate) struct Transformer {
-    positions: Table,
+    positions: Option<Table>,
+    /// `[H, distances]`, to be added to attention.
+    bias: Option<Tensor>,
     layers: Vec<Layer>,
     last_norm: Option<Norm>,
     input_norm: Option<Norm>,
@@ -143,7 +157,16 @@ pub(crate) struct Transformer {
 impl Transformer {
     pub(crate) fn new(shape: Shape, params: &mut Params) -> Result<Self> {
         let (d, init) = (shape.embedding_size, shape.init);
-        let positions = params.table("position_embedding", shape.max_len, d, init)?;
+        let (mut positions, mut bias) = (None, None);
+        match shape.positions {
+            Positions::FromEnd | Positions::FromStart => positions = Some(params.table("position_embedding", shape.max_len, d, init)?),
+            // At first all distances are alike.
+            Positions::Relative => {
+                let size = [shape.attention.num_heads, shape.attention.columns(shape.max_len)];
+                bias = Some(params.dense("position_bias", &size, Init::Zeros)?);
+            }
+            Positions::None => {}
+        }
         let mut layers = Vec::with_capacity(shape.num_layers);
         for layer in 1..=shape.num_layers {
             let mut linear = |name: &str, sizes| Linear::new(&format!("block_{layer}_{name}"), sizes, init, params);
@@ -157,7 +180,7 @@ impl Transformer {
         let ends = shape.block != Block::PostNorm;
         let last_norm = if ends { Some(Norm::new("last_norm", d, params)?) } else { None };
         let input_norm = if ends { None } else { Some(Norm::new("input_norm", d, params)?) };
-        Ok(Self { positions, layers, last_norm, input_norm, shape })
+        Ok(Self { positions, bias, layers, last_norm, input_norm, shape })
     }
 
     /// Hidden vectors of all positions.
@@ -168,25 +191,29 @@ impl Transformer {
     /// # Errors
     /// where a sequence is longer than `max_len`; libtorch's own.
     pub(crate) fn forward(&self, items: Tensor, starts: &Arc<Vec<usize>>, training: bool) -> Result<Tensor> {
-        let mut positions = Vec::with_capacity(items.size()[0] as usize);
-        for pair in starts.windows(2) {
-            let n = pair[1] - pair[0];
-            anyhow::ensure!(n <= self.shape.max_len, "a sequence of {n} items is longer than `max_len`, {}", self.shape.max_len);
-            let first = if self.shape.positions == Positions::FromEnd { self.shape.max_len - n } else { 0 };
-            positions.extend(first as u32..(first + n) as u32);
-        }
+        let lengths = || starts.windows(2).map(|pair| pair[1] - pair[0]);
+        let (longest, max_len) = (lengths().max().unwrap_or(0), self.shape.max_len);
+        anyhow::ensure!(longest <= max_len, "a sequence of {longest} items is longer than `max_len`, {max_len}");
         let rate = if training { self.shape.dropout } else { 0.0 };
         let mut attention = self.shape.attention;
         if !training {
             attention.dropout = 0.0;
         }
-        let mut x = items + self.positions.rows(&positions)?;
+        let mut x = match &self.positions {
+            Some(positions) => {
+                let first = |n: usize| if self.shape.positions == Positions::FromEnd { max_len - n } else { 0 };
+                let all: Vec<u32> = lengths().flat_map(|n| first(n) as u32..(first(n) + n) as u32).collect();
+                items + positions.rows(&all)?
+            }
+            None => items,
+        };
         if let Some(norm) = &self.input_norm {
             x = norm.apply(&x)?;
         }
         x = dropout(&x, rate)?;
+        let attend = |queries: &Tensor, others: &Tensor| attention.apply(queries, others, self.bias.as_ref(), starts);
         for layer in &self.layers {
-            x = layer.forward(&x, &self.shape, attention, rate, starts)?;
+            x = layer.forward(&x, &self.shape, &attend, rate)?;
         }
         match &self.last_norm {
             Some(norm) => norm.apply(&x),
@@ -196,9 +223,10 @@ impl Transformer {
 }
 
 impl Layer {
-    fn forward(&self, x: &Tensor, shape: &Shape, attention: Attention, rate: f64, starts: &Arc<Vec<usize>>) -> Result<Tensor> {
+    /// `attention` is that of queries to keys and values.
+    fn forward(&self, x: &Tensor, shape: &Shape, attention: &dyn Fn(&Tensor, &Tensor) -> Result<Tensor>, rate: f64) -> Result<Tensor> {
         let attend = |queries: &Tensor, others: &Tensor| {
-            let out = attention.apply(&self.queries.apply(queries)?, &self.keys_values.apply(others)?, starts)?;
+            let out = attention(&self.queries.apply(queries)?, &self.keys_values.apply(others)?)?;
             match &self.heads {
                 None => Ok(out),
                 // Written for SASRec's blocks by those who take `torch.nn.MultiheadAttention`, which drops nothing after it.

@@ -6,9 +6,9 @@
 
 namespace {
 
-// Gradients of a kernel that is not libtorch's. Tensors are handed over: who gets one deletes it. `wants` has a bit for each input.
-using Backward = int (*)(const void* state, at::Tensor* gradient, at::Tensor* left, at::Tensor* right, int wants, at::Tensor** to_left,
-                         at::Tensor** to_right);
+// Gradients of a kernel that is not libtorch's, which has three inputs; the last two may be undefined. Tensors are handed over: who gets
+// one deletes it. `wants` has a bit for each input.
+using Backward = int (*)(const void* state, at::Tensor* gradient, at::Tensor* const* inputs, int wants, at::Tensor** to);
 
 struct Kernel : torch::CustomClassHolder {
   Kernel(void* state, Backward backward, void (*drop)(void*)) : state(state), backward(backward), drop(drop) {}
@@ -20,10 +20,10 @@ struct Kernel : torch::CustomClassHolder {
 
 // Puts a result that was computed elsewhere into the graph.
 struct Attached : torch::autograd::Function<Attached> {
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& left,
-                            const std::optional<at::Tensor>& right, at::Tensor* out,
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& first,
+                            const std::optional<at::Tensor>& second, const std::optional<at::Tensor>& third, at::Tensor* out,
                             c10::intrusive_ptr<Kernel> kernel) {
-    context->save_for_backward({left, right.value_or(at::Tensor())});
+    context->save_for_backward({first, second.value_or(at::Tensor()), third.value_or(at::Tensor())});
     context->saved_data["kernel"] = c10::IValue::make_capsule(kernel);
     return *out;
   }
@@ -33,15 +33,19 @@ struct Attached : torch::autograd::Function<Attached> {
     auto saved = context->get_saved_variables();
     auto capsule = context->saved_data["kernel"].toCapsule();
     auto* kernel = static_cast<Kernel*>(capsule.get());
-    int wants = (context->needs_input_grad(0) ? 1 : 0) | (saved[1].defined() && context->needs_input_grad(1) ? 2 : 0);
-    at::Tensor *to_left = nullptr, *to_right = nullptr;
-    int code = kernel->backward(kernel->state, new at::Tensor(gradients[0].contiguous()), new at::Tensor(saved[0]),
-                                new at::Tensor(saved[1]), wants, &to_left, &to_right);
-    at::Tensor left, right;
-    if (to_left) { left = *to_left; delete to_left; }
-    if (to_right) { right = *to_right; delete to_right; }
+    at::Tensor *inputs[3], *to[3] = {nullptr, nullptr, nullptr};
+    int wants = 0;
+    for (int i = 0; i < 3; ++i) {
+      inputs[i] = new at::Tensor(saved[i]);
+      if (saved[i].defined() && context->needs_input_grad(i)) wants |= 1 << i;
+    }
+    int code = kernel->backward(kernel->state, new at::Tensor(gradients[0].contiguous()), inputs, wants, to);
+    torch::autograd::tensor_list found(5);
+    for (int i = 0; i < 3; ++i) {
+      if (to[i]) { found[i] = *to[i]; delete to[i]; }
+    }
     TORCH_CHECK(code == 0, "the gradient of a kernel failed");
-    return {left, right, at::Tensor(), at::Tensor()};
+    return found;
   }
 };
 
@@ -60,11 +64,13 @@ int rec_is_deterministic() { return at::globalContext().deterministicAlgorithms(
 
 int rec_is_recording() { return at::GradMode::is_enabled() ? 1 : 0; }
 
-// `*out` with the gradient that `backward` computes, to be deleted by the caller; null where libtorch threw.
-at::Tensor* rec_attach(at::Tensor* out, at::Tensor* left, at::Tensor* right, void* state, Backward backward, void (*drop)(void*)) {
+// `*out` with the gradient that `backward` computes, to be deleted by the caller; null where libtorch threw. Of the three inputs the last
+// two may be null.
+at::Tensor* rec_attach(at::Tensor* out, at::Tensor* const* inputs, void* state, Backward backward, void (*drop)(void*)) {
   try {
     auto kernel = c10::make_intrusive<Kernel>(state, backward, drop);
-    return new at::Tensor(Attached::apply(*left, right ? std::optional<at::Tensor>(*right) : std::nullopt, out, kernel));
+    auto other = [&](int i) { return inputs[i] ? std::optional<at::Tensor>(*inputs[i]) : std::nullopt; };
+    return new at::Tensor(Attached::apply(*inputs[0], other(1), other(2), out, kernel));
   } catch (...) {
     return nullptr;
   }

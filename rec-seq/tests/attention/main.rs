@@ -19,7 +19,7 @@ use rec_core::train::{EpochEnd, GradientConfig, GradientTrainer, Interrupt, Paus
 use rec_core::{Model, ModelConfig, Params, Score, Scores, Users};
 use rec_seq::bert4rec::Bert4RecConfig;
 use rec_seq::sasrec::SasRecConfig;
-use rec_seq::{Bert4Rec, SasRec};
+use rec_seq::{Bert4Rec, Positions, SasRec};
 use serde_json::Value;
 
 /// Libtorch's generator is one for the process: who draws from it holds this.
@@ -143,7 +143,7 @@ fn check<M: Model<Batch = SequencesBatch>>(case: &Value) {
 fn losses_gradients_and_scores_are_those_of_pytorch_in_f64() {
     let _held = generator();
     let cases: Vec<Value> = serde_json::from_str(include_str!("../reference/attention.json")).expect("JSON");
-    assert_eq!(cases.len(), 9);
+    assert_eq!(cases.len(), 12);
     for case in &cases {
         match case["model"].as_str().expect("a name") {
             "sasrec" => check::<SasRec>(case),
@@ -224,6 +224,7 @@ fn the_next_item_of_a_walk_comes_first() {
     let bce = LossConfig::WeightedBce { positive_weight: 1.0 };
     follows::<SasRec>("bce", &SasRecConfig { loss: bce, ..small() }, 4, 3, two);
     follows::<SasRec>("gbce", &SasRecConfig { loss: bce, calibration: 0.75, ..small() }, 4, 3, two);
+    follows::<SasRec>("relative positions", &SasRecConfig { positions: Positions::Relative, ..small() }, 1, 1, two);
     follows::<SasRec>("sampled softmax", &SasRecConfig { loss: LossConfig::SampledSoftmax { log_q: false }, ..small() }, 4, 3, two);
     follows::<Bert4Rec>("bert4rec", &small_bert(), 1, 1, Hard { longest: 1, epochs: 120, learning_rate: 0.003 });
 }
@@ -240,6 +241,34 @@ fn a_training_repeats_to_the_bit_with_dropout_and_masks() {
     let _held = generator();
     assert_eq!(trained::<SasRec>(&small()), trained::<SasRec>(&small()));
     assert_eq!(trained::<Bert4Rec>(&small_bert()), trained::<Bert4Rec>(&small_bert()));
+    let relative = Bert4RecConfig { positions: Positions::Relative, ..small_bert() };
+    assert_eq!(trained::<Bert4Rec>(&relative), trained::<Bert4Rec>(&relative));
+}
+
+/// How much the scores of a history change, as a share of the largest, when its first items come in another order: after ten epochs.
+fn change_by_order<M: Model>(config: &M::Config) -> f64 {
+    let data = view(ITEMS as usize, &walks(2));
+    let mut trainer = GradientTrainer::<M>::new(config, &how(2), &data, Device::Cpu, 1).expect("made");
+    epochs(&mut trainer, 0..10);
+    let rows = scores(trainer.model(), &[vec![4, 9, 7, 20, 2], vec![20, 4, 7, 9, 2]]);
+    let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |most: f64, v| most.max(v.abs()));
+    largest(&mut rows[0].iter().zip(&rows[1]).map(|(a, b)| a - b)) / largest(&mut rows[0].iter().copied())
+}
+
+#[test]
+fn the_order_of_a_history_counts_unless_nothing_tells_positions() {
+    let _held = generator();
+    let changes = |positions| {
+        // In one layer the last item looks at a set; in more, what is between sees an order even where nothing tells positions.
+        let sasrec = SasRecConfig { positions, num_layers: 1, ..small() };
+        [change_by_order::<SasRec>(&sasrec), change_by_order::<Bert4Rec>(&Bert4RecConfig { positions, ..small_bert() })]
+    };
+    for positions in [Positions::FromEnd, Positions::FromStart, Positions::Relative] {
+        let changes = changes(positions);
+        assert!(changes.iter().all(|&change| change > 1e-4), "{positions:?}: {changes:?}");
+    }
+    let changes = changes(Positions::None);
+    assert!(changes.iter().all(|&change| change < 1e-5), "none: {changes:?}");
 }
 
 #[test]

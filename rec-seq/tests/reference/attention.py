@@ -31,7 +31,11 @@ def shapes(model, c):
     names = {"item_embedding": (ITEMS + (model == "bert4rec"), d)}
     if model == "bert4rec":
         names |= {"head": (d, d), "head_bias": (d,), "head_norm": (d,), "head_norm_bias": (d,), "item_bias": (ITEMS,)}
-    names["position_embedding"] = (c["max_len"], d)
+    positions, n = c.get("positions", "from-end"), c["max_len"]
+    if positions.startswith("from"):
+        names["position_embedding"] = (n, d)
+    if positions == "relative":
+        names["position_bias"] = (c["num_heads"], n if model == "sasrec" else 2 * n - 1)
     block = "post-norm" if model == "bert4rec" else c["block"]
     for layer in range(1, c["num_layers"] + 1):
         p = f"block_{layer}_"
@@ -57,12 +61,21 @@ def hidden(p, c, model, x):
         q = linear(prefix + "queries", queries)
         k, v = linear(prefix + "keys_values", others).chunk(2, -1)
         q, k, v = (t.view(len(t), heads, -1).transpose(0, 1) for t in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=model == "sasrec")
+        at = torch.arange(len(x))
+        # Of key j and query i.
+        away = at[None, :] - at[:, None]
+        bias = torch.zeros(heads, len(x), len(x))
+        if c.get("positions") == "relative":
+            bias = p["position_bias"][:, (away if model == "bert4rec" else away.clamp(max=0)) + c["max_len"] - 1]
+        if model == "sasrec":
+            bias = bias.masked_fill(away > 0, -math.inf)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         out = out.transpose(0, 1).reshape(len(x), -1)
         return linear(prefix + "heads", out) if has_heads_product(c, block) else out
 
-    first = 0 if c.get("positions") == "from-start" else c["max_len"] - len(x)
-    x = x + p["position_embedding"][first : first + len(x)]
+    if "position_embedding" in p:
+        first = 0 if c.get("positions") == "from-start" else c["max_len"] - len(x)
+        x = x + p["position_embedding"][first : first + len(x)]
     if block == "post-norm":
         x = norm("input_norm", x)
     for layer in range(1, c["num_layers"] + 1):
@@ -169,6 +182,9 @@ CASES = [
     ("bert4rec", base | {"num_heads": 2, "inner_size": 11, "last_mask_share": 1.0}),
     ("bert4rec", base | {"num_layers": 1, "inner_size": 24, "last_mask_share": 1.0, "max_len": 8}),
     ("sasrec", sasrec(heads_product=True, positions="from-start", num_heads=2, num_layers=1, max_len=8)),
+    ("sasrec", sasrec(positions="relative", num_heads=2, max_len=8, num_layers=1, block="pre-norm")),
+    ("sasrec", sasrec(positions="none", num_layers=1)),
+    ("bert4rec", base | {"positions": "relative", "num_heads": 2, "last_mask_share": 1.0, "max_len": 8}),
 ]
 if __name__ == "__main__":
     made = [case(model, config, seed) for seed, (model, config) in enumerate(CASES)]
