@@ -24,6 +24,9 @@ pub struct RunConfig {
     /// Folders of finished runs whose parameters the training starts from; a relative one lies beside the run's own folder.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub start: Vec<String>,
+    /// Folder of a finished run whose trained model is ranked under this run's protocol, instead of training one; a relative one lies
+    /// beside the run's own folder.
+    pub ranks: Option<String>,
     /// The model's name.
     pub name: String,
     /// Its hyper-parameters.
@@ -50,7 +53,7 @@ pub struct Layers {
 }
 
 /// The sections of a config file, and what is in the top level.
-const KEYS: [&str; 9] = ["seed", "split", "start", "model", "loop", "optimizer", "batch", "selection", "protocol"];
+const KEYS: [&str; 10] = ["seed", "split", "start", "ranks", "model", "loop", "optimizer", "batch", "selection", "protocol"];
 /// Environment variables that set values: `REC_SET_MODEL__EMBEDDING_SIZE=32`.
 const ENVIRONMENT: &str = "REC_SET_";
 
@@ -166,6 +169,11 @@ impl Layers {
             Some(Ok(start)) => start,
             Some(Err(_)) => fail!(Usage, "`start` must be a list of run folders, such as `[\"gmf\", \"mlp\"]`"),
         };
+        let ranks = match self.values.get("ranks") {
+            None => None,
+            Some(Value::String(name)) => Some(name.clone()),
+            Some(_) => fail!(Usage, "`ranks` must be the folder of a finished run, such as `\"../ml-1m-sasrec/bert4rec\"`"),
+        };
         let mut model = section("model")?;
         let name = match model.remove("name") {
             Some(Value::String(name)) => name,
@@ -213,6 +221,7 @@ impl Layers {
                 "content_hash",
                 "filters",
                 "split",
+                "questions",
                 "split_seeds",
                 "relevant_at_least",
                 "mask",
@@ -227,6 +236,7 @@ impl Layers {
             seed: number("seed", 1)?,
             split: number("split", 0)? as usize,
             start,
+            ranks,
             model: entry.resolve(&model)?,
             name,
             looping,
@@ -257,6 +267,9 @@ impl RunConfig {
         table.insert("split".into(), Value::Integer(self.split as i64));
         if !self.start.is_empty() {
             table.insert("start".into(), Value::try_from(&self.start)?);
+        }
+        if let Some(ranks) = &self.ranks {
+            table.insert("ranks".into(), Value::String(ranks.clone()));
         }
         let mut model = Table::new();
         model.insert("name".into(), Value::String(self.name.clone()));
@@ -361,6 +374,7 @@ mod tests {
             ("model.embedding_size=0", "it must be at least 1"),
             ("seed=-1", "at least 0"),
             ("start=gmf", "`start` must be a list of run folders"),
+            ("ranks=3", "`ranks` must be the folder of a finished run"),
         ] {
             let mut layers = layers(BASE);
             layers.add_setting(setting).expect("a setting");

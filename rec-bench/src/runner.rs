@@ -72,7 +72,10 @@ impl Bench<'_> {
         for warning in &prepared.split.warnings {
             events.send(&Event::Note(warning))?;
         }
-        let (trainer, outcome) = self.fit(&config, &prepared, &folder, events)?;
+        let (trainer, outcome) = match &config.ranks {
+            None => self.fit(&config, &prepared, &folder, events)?,
+            Some(source) => self.trained_for(source, &config, &folder)?,
+        };
         let test = Clock::new();
         let learned = learned_from(&config, &prepared);
         // A protocol may measure rankings and ratings; a model that only ranks is measured where it can be.
@@ -158,10 +161,8 @@ impl Bench<'_> {
     /// The checkpoints that `config` starts from: of each source the first of `states` that is there. A source learned from the rows that
     /// this run learns from, and from no others.
     fn sources(&self, config: &RunConfig, folder: &RunFolder, states: &[&str]) -> Result<Vec<PathBuf>> {
-        let own = std::path::absolute(folder.path())?;
-        let beside = own.parent().unwrap_or(&own);
         let one = |name: &String| -> Result<PathBuf> {
-            let source = RunFolder::existing(&beside.join(name)).context("`start`")?;
+            let source = RunFolder::existing(&beside(folder.path(), name)?).context("`start`")?;
             require!(source.result()?.is_some(), Usage, "`start`: {name} is not finished: train it to the end first");
             let theirs = source.config(self.registry)?;
             if let Some((key, there, here)) = theirs.protocol.first_difference(&config.protocol) {
@@ -190,6 +191,30 @@ impl Bench<'_> {
             })
         };
         config.start.iter().map(one).collect()
+    }
+
+    /// The model of the finished run `source`, which learned from the rows that this run would learn from, as this run would.
+    fn trained_for(&self, source: &str, config: &RunConfig, folder: &RunFolder) -> Result<(Box<dyn Trainer>, Outcome)> {
+        let path = beside(folder.path(), source)?;
+        let (trainer, _, theirs) = self.load(&path).context("`ranks`")?;
+        // What is ranked and measured is this run's own.
+        let here = Protocol {
+            candidates: theirs.protocol.candidates.clone(),
+            mask: theirs.protocol.mask,
+            metrics: theirs.protocol.metrics.clone(),
+            ..config.protocol.clone()
+        };
+        if let Some((key, there, here)) = theirs.protocol.first_difference(&here) {
+            fail!(Usage, "`ranks`: {source} was trained under another protocol: its `{key}` is {there}, here it is {here}");
+        }
+        let as_theirs = RunConfig { protocol: theirs.protocol.clone(), ranks: None, ..config.clone() };
+        let (there, here) = (theirs.layout()?, as_theirs.layout()?);
+        let keys = || there.keys().chain(here.keys());
+        if let Some(key) = keys().find(|key| there.get(*key) != here.get(*key) && *key != "loop") {
+            fail!(Usage, "`ranks`: {source} was trained with another `{key}`: leave it out here, or make it the same");
+        }
+        let result = RunFolder::existing(&path)?.result()?.context("the run is not finished")?;
+        Ok((trainer, result.outcome))
     }
 
     fn trainer(
@@ -228,11 +253,15 @@ impl Bench<'_> {
         let dataset = open_data(&config.protocol, &self.folders, self.own_file(&folder)?.as_ref())?;
         config.protocol.of(&dataset)?;
         let prepared = config.protocol.prepare(&dataset, config.split, &config.selection)?;
-        let again = folder.file(RETRAINED);
+        let learned = match &config.ranks {
+            None => folder,
+            Some(source) => RunFolder::existing(&beside(path, source)?).context("`ranks`")?,
+        };
+        let again = learned.file(RETRAINED);
         let (state, data) = if again.exists() {
             (again, &prepared.views.all_of_train)
         } else {
-            let found = PICKED.iter().map(|name| folder.file(name)).find(|file| file.exists());
+            let found = PICKED.iter().map(|name| learned.file(name)).find(|file| file.exists());
             (found.with_context(|| format!("{} has no checkpoint", path.display()))?, &prepared.views.train)
         };
         let mut trainer = self.trainer(&config, &config.gradient.clone().unwrap_or_default(), data)?;
@@ -249,6 +278,12 @@ impl Bench<'_> {
         let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
         Ok(Some(toml::from_str(&text).map_err(|e| problem!(Data, "{}: {e}", file.display()))?))
     }
+}
+
+/// The folder that a run in `folder` names: a relative one lies beside it.
+fn beside(folder: &Path, name: &str) -> Result<PathBuf> {
+    let own = std::path::absolute(folder)?;
+    Ok(own.parent().unwrap_or(&own).join(name))
 }
 
 /// Takes the initial parameters from the checkpoints `sources`, where there are any.
@@ -275,8 +310,8 @@ pub fn device_name(device: Device) -> String {
 /// What runs share that differ in seed and split only: TensorBoard shows them as one row.
 fn group(config: &RunConfig) -> Result<String> {
     // The sources' folders differ from run to run.
-    let start = vec![String::new(); config.start.len()];
-    let hash = RunConfig { seed: 0, split: 0, start, ..config.clone() }.hash()?;
+    let (start, ranks) = (vec![String::new(); config.start.len()], config.ranks.as_ref().map(|_| String::new()));
+    let hash = RunConfig { seed: 0, split: 0, start, ranks, ..config.clone() }.hash()?;
     Ok(format!("{}-{}", config.name, &hash[..8]))
 }
 

@@ -1,4 +1,4 @@
-//! Trainings that start from trained runs.
+//! Runs that need trained runs: those that start from their parameters, and those that rank their models anew.
 
 mod support;
 
@@ -94,4 +94,35 @@ fn a_row_that_starts_from_no_row_above_it_is_refused_with_the_nearest_name() {
     refuses(&[row("GMF", ""), row("NeuMF", "start = [\"GFM\"]")], &["`NeuMF` starts from `GFM`", "did you mean `GMF`?"]);
     refuses(&[row("NeuMF", "start = [\"GMF\"]"), row("GMF", "")], &["no row above it is called so"]);
     refuses(&[row("GMF", "seeds = [1, 2]"), row("NeuMF", "start = [\"GMF\"]")], &["`NeuMF` has 1 runs and starts from `GMF`, which has 2"]);
+}
+
+#[test]
+fn a_trained_model_is_ranked_under_another_protocol_and_only_where_it_learned_from_the_same_rows() {
+    let place = Place::with_clicks();
+    place.trained("gmf", "runs/table/gmf", &words(&[]));
+    let anew = ["--set", "ranks=../table/gmf"];
+    let drawn = ["--set", "protocol.mask=nothing", "--set", "protocol.candidates={kind=\"sampled\", n=3, popularity_percent=100}"];
+    place.trained("gmf", "runs/other/same", &words(&[&anew]));
+    place.trained("gmf", "runs/other/drawn", &words(&[&anew, &drawn]));
+    let result = |run: &str| -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(place.path(&format!("runs/{run}/result.json"))).expect("a result")).expect("JSON")
+    };
+    let (first, same, drawn_result) = (result("table/gmf"), result("other/same"), result("other/drawn"));
+    assert_eq!((&first["metrics"], &first["outcome"]), (&same["metrics"], &same["outcome"]));
+    assert_ne!(first["metrics"], drawn_result["metrics"]);
+    assert_ne!(first["protocol_hash"], drawn_result["protocol_hash"]);
+    assert!(!place.path("runs/other/drawn/checkpoints").exists());
+    // The folder stands for the model wherever a run's does.
+    place.done(&["recommend", "runs/other/drawn", "--user", "u1"]);
+    place.done(&["eval", "runs/other/drawn"]);
+
+    let refused = |more: &[&str], parts: &[&str]| {
+        place.train("gmf", "runs/other/refused", &words(&[&anew, more])).refuses(2, parts);
+        assert_no_result(&place.path("runs/other/refused"));
+    };
+    refused(&["--set", "ranks=../table/gmff"], &["`ranks`", "gmff is no run folder"]);
+    refused(&["--set", "protocol.drop_cold=true"], &["../table/gmf was trained under another protocol: its `drop_cold` is"]);
+    refused(&["--set", "model.embedding_size=5"], &["was trained with another `model`"]);
+    refused(&["--set", "seed=5"], &["was trained with another `seed`"]);
+    refused(&["--set", "selection.by=test"], &["was trained with another `selection`"]);
 }

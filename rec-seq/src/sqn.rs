@@ -10,6 +10,7 @@ use rec_core::Params;
 use rec_core::model::{Model, ModelConfig, Score, Users, Vectors};
 use rec_core::scores::Scores;
 use rec_data::batch::{BatchOptions, SequencesBatch};
+use rec_data::require;
 use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -32,28 +33,32 @@ pub struct SqnConfig {
     pub reward: Reward,
     /// γ; 0 learns the next reward alone.
     pub discount: f64,
+    /// What L_q counts beside L_s, 1 in the paper. At 0 there are no Q-values: the encoder with L_s alone.
+    pub q_weight: f64,
     /// The network that looks at the history.
     pub backbone: Backbone,
 }
 
 impl Default for SqnConfig {
     fn default() -> Self {
-        Self { max_len: 10, tie_embeddings: false, reward: Reward::One, discount: 0.5, backbone: Backbone::default() }
+        Self { max_len: 10, tie_embeddings: false, reward: Reward::One, discount: 0.5, q_weight: 1.0, backbone: Backbone::default() }
     }
 }
 
 impl ModelConfig for SqnConfig {
     fn check(&self) -> Result<()> {
         self.backbone.check(self.max_len, self.tie_embeddings)?;
+        let weight = self.q_weight;
+        require!(weight >= 0.0 && weight.is_finite(), Usage, "`q_weight` is {weight}: it must be at least 0");
         check_rate("discount", self.discount)
     }
 }
 
-/// Minimises L_s + L_q: cross-entropy of the next item over all items, and the error of Q(s, a). The first recommends.
+/// Minimises L_s + w · L_q: cross-entropy of the next item over all items, and the error of Q(s, a). The first recommends.
 pub struct Sqn {
     config: SqnConfig,
     policy: Policy,
-    q: QHeads,
+    q: Option<QHeads>,
 }
 
 impl Model for Sqn {
@@ -63,7 +68,7 @@ impl Model for Sqn {
     fn new(config: &SqnConfig, data: &TrainView, params: &mut Params) -> Result<Self> {
         config.reward.check(data)?;
         let policy = Policy::new(&config.backbone, config.max_len, config.tie_embeddings, data, params)?;
-        let q = QHeads::new(data.num_items(), policy.state_size(), params)?;
+        let q = (config.q_weight > 0.0).then(|| QHeads::new(data.num_items(), policy.state_size(), params)).transpose()?;
         Ok(Self { config: config.clone(), policy, q })
     }
 
@@ -74,8 +79,10 @@ impl Model for Sqn {
     fn loss(&self, batch: &SequencesBatch) -> Result<Tensor> {
         let steps = Transitions::of(batch, self.config.reward);
         let states = self.policy.states(&steps)?;
-        let (_, of_q) = self.q.loss(&states, &steps, self.config.discount)?;
-        Ok(self.policy.head().loss(&states, &steps.actions)?.f_add(&of_q)?)
+        let of_policy = self.policy.head().loss(&states, &steps.actions)?;
+        let Some(q) = &self.q else { return Ok(of_policy) };
+        let (_, of_q) = q.loss(&states, &steps, self.config.discount)?;
+        Ok(of_policy.f_add(&(of_q * self.config.q_weight))?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A table's runs as a queue on disk: anchors first, then gate rows, then ledger rows; cheap before dear; each goes on where it was
 //! cut off. A row that starts from others comes after them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -103,6 +104,13 @@ pub fn run(bench: &Bench, root: &Path, table: &Table, rows: &[String], most: Pri
     for row in in_order(table, |r| rows.contains(&r.name) || (rows.is_empty() && r.priority <= most)) {
         for (run, (config, origins)) in row.configs(table, bench.registry)?.into_iter().enumerate() {
             jobs.push(Job { row, run, config, origins });
+        }
+    }
+    // The runs that a row ranks are there before it.
+    for name in jobs.iter().map(|job| &job.row.name).collect::<BTreeSet<_>>() {
+        let row = table.rows.iter().find(|r| &r.name == name);
+        if let Some((theirs, row)) = row.map(Row::ranked).transpose()?.flatten() {
+            run(bench, root, &theirs, &[row.name], most)?;
         }
     }
     let dataset = open_data(&table.protocol, &bench.folders, None)?;

@@ -45,8 +45,13 @@ pub struct Table {
 pub struct Row {
     /// What it is called in the table.
     pub name: String,
-    /// `[model]` of its runs.
+    /// `[model]` of its runs. A row has one, or ranks another table's runs.
+    #[serde(default)]
     pub model: toml::Table,
+    /// The row of another table whose trained models this one ranks under its own protocol; nothing is trained. Its model, its sections
+    /// and its seeds are that row's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<Ranked>,
     /// `[loop]` of its runs.
     #[serde(rename = "loop", default)]
     pub looping: toml::Table,
@@ -76,6 +81,16 @@ pub struct Row {
     /// Published values, and metrics shown without one.
     #[serde(rename = "cell")]
     pub cells: Vec<CellSpec>,
+}
+
+/// A row of another table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ranked {
+    /// The table's id.
+    pub table: String,
+    /// The row's name.
+    pub row: String,
 }
 
 /// When a row is run.
@@ -114,7 +129,7 @@ pub struct CellSpec {
     pub disputed: Option<String>,
 }
 
-const SHIPPED: [(&str, &str); 17] = [
+const SHIPPED: [(&str, &str); 18] = [
     ("quickstart", include_str!("../../tables/quickstart.toml")),
     ("ml-100k-cornac", include_str!("../../tables/ml-100k-cornac.toml")),
     ("ml-100k-msrec", include_str!("../../tables/ml-100k-msrec.toml")),
@@ -122,6 +137,7 @@ const SHIPPED: [(&str, &str); 17] = [
     ("ml-1m-ncf", include_str!("../../tables/ml-1m-ncf.toml")),
     ("ml-1m-sasrec", include_str!("../../tables/ml-1m-sasrec.toml")),
     ("ml-1m-sasrec-sampled", include_str!("../../tables/ml-1m-sasrec-sampled.toml")),
+    ("ml-1m-bert4rec-sampled", include_str!("../../tables/ml-1m-bert4rec-sampled.toml")),
     ("beauty-bert4rec", include_str!("../../tables/beauty-bert4rec.toml")),
     ("ml-1m-autorec", include_str!("../../tables/ml-1m-autorec.toml")),
     ("ml-1m-nce-plrec", include_str!("../../tables/ml-1m-nce-plrec.toml")),
@@ -151,11 +167,10 @@ pub fn find(name: &str) -> Result<Table> {
         let text = std::fs::read_to_string(Path::new(name)).with_context(|| format!("reading {name}"))?;
         return parse(&text, name);
     }
-    let mut all = shipped()?;
-    match all.iter().position(|t| t.id == name) {
-        Some(at) => Ok(all.swap_remove(at)),
+    match SHIPPED.iter().find(|(id, _)| *id == name) {
+        Some((id, text)) => parse(text, &format!("{id}.toml")),
         None => {
-            let ids = || all.iter().map(|t| t.id.as_str());
+            let ids = || SHIPPED.iter().map(|(id, _)| *id);
             fail!(
                 Usage,
                 "no table is called `{name}`{}; there are {} (a file of your own ends in .toml)",
@@ -167,12 +182,15 @@ pub fn find(name: &str) -> Result<Table> {
 }
 
 fn parse(text: &str, name: &str) -> Result<Table> {
-    let table: Table = toml::from_str(text).map_err(|e| problem!(Usage, "{name}: {e}"))?;
+    let mut table: Table = toml::from_str(text).map_err(|e| problem!(Usage, "{name}: {e}"))?;
     require!(
         table.candidates.is_some() == (table.protocol.candidates == Candidates::Published),
         Usage,
         "{name}: `candidates` names published candidate lists (`uni99`), where the protocol ranks such lists and only there"
     );
+    for row in &mut table.rows {
+        row.take_ranked(name)?;
+    }
     for row in &table.rows {
         for cell in &row.cells {
             let place = format!("{name}: {} {}", row.name, cell.metric);
@@ -205,6 +223,54 @@ impl Table {
 }
 
 impl Row {
+    /// Fills in what a row that ranks another table's runs has from there.
+    fn take_ranked(&mut self, file: &str) -> Result<()> {
+        let bare = self.model.is_empty();
+        let Some((_, row)) = self.ranked()? else {
+            require!(!bare, Usage, "{file}: `{}` has neither a `model` nor the row of another table that it `ranks`", self.name);
+            return Ok(());
+        };
+        let own = [("model", bare), ("loop", self.looping.is_empty()), ("optimizer", self.optimizer.is_empty())];
+        let own = own.into_iter().chain([("batch", self.batch.is_empty()), ("seeds", self.seeds.is_empty())]);
+        let own = own.chain([("start", self.start.is_empty()), ("selection", self.selection.is_none())]);
+        for (key, empty) in own {
+            require!(empty, Usage, "{file}: `{}` ranks the runs of another table, so it has no `{key}` of its own", self.name);
+        }
+        *self = Row {
+            name: self.name.clone(),
+            ranks: self.ranks.clone(),
+            tuned: self.tuned.clone(),
+            priority: self.priority,
+            cost: self.cost,
+            cells: self.cells.clone(),
+            ..row
+        };
+        Ok(())
+    }
+
+    /// The table and the row whose runs this one ranks. The row's selection is written out.
+    ///
+    /// # Errors
+    /// a usage problem where there is no such row, or it ranks others itself.
+    pub fn ranked(&self) -> Result<Option<(Table, Row)>> {
+        let Some(ranked) = &self.ranks else { return Ok(None) };
+        let table = find(&ranked.table).with_context(|| format!("`{}` ranks runs of `{}`", self.name, ranked.table))?;
+        let Some(row) = table.rows.iter().find(|r| r.name == ranked.row).cloned() else {
+            let near = did_you_mean(&ranked.row, table.rows.iter().map(|r| r.name.as_str()));
+            fail!(Usage, "`{}` ranks `{}` of {}, which has no such row{near}", self.name, ranked.row, table.id)
+        };
+        require!(row.ranks.is_none(), Usage, "`{}` ranks `{}`, which is not trained but ranks others: name those", self.name, row.name);
+        require!(
+            row.start.is_empty(),
+            Usage,
+            "`{}` ranks `{}`, which starts from other rows: only a row by itself is ranked",
+            self.name,
+            row.name
+        );
+        let selection = Some(row.selection(&table).clone());
+        Ok(Some((table, Row { selection, ..row })))
+    }
+
     /// The rows whose runs this one's start from. They stand above it, so no row starts from itself.
     ///
     /// # Errors
@@ -260,6 +326,21 @@ impl Row {
                 starts[run].push(toml::Value::String(source.folder_name(config, run)?));
             }
         }
+        let mut ranked = Vec::new();
+        if let Some((theirs, row)) = self.ranked()? {
+            for (run, (config, _)) in row.configs(&theirs, registry)?.iter().enumerate() {
+                ranked.push(format!("../{}/{}", theirs.id, row.folder_name(config, run)?));
+            }
+            require!(
+                ranked.len() == runs,
+                Usage,
+                "{}: `{}` has {runs} runs and ranks {} of {}: give both protocols the same `split_seeds`",
+                table.id,
+                self.name,
+                ranked.len(),
+                theirs.id
+            );
+        }
         starts
             .into_iter()
             .enumerate()
@@ -270,6 +351,9 @@ impl Row {
                 layer.insert("split".into(), toml::Value::Integer((run % splits) as i64));
                 if !start.is_empty() {
                     layer.insert("start".into(), toml::Value::Array(start));
+                }
+                if let Some(source) = ranked.get(run) {
+                    layer.insert("ranks".into(), toml::Value::String(source.clone()));
                 }
                 for (key, section) in
                     [("model", &self.model), ("loop", &self.looping), ("optimizer", &self.optimizer), ("batch", &self.batch)]
