@@ -385,6 +385,15 @@ mod tests {
     }
 
     #[test]
+    fn an_option_that_is_absent_by_default_is_a_key_however_near_it_is_to_another() {
+        for setting in ["batch.positives=by-user", "batch.session_order=shuffled"] {
+            let mut layers = layers(BASE);
+            layers.add_setting(setting).expect("a setting");
+            layers.resolve(&Registry::of_workspace()).expect(setting);
+        }
+    }
+
+    #[test]
     fn a_section_that_would_be_ignored_is_refused() {
         let mut layers = layers(BASE);
         layers.add_setting("model.name=ease").expect("a setting");

@@ -64,6 +64,12 @@ impl Registry {
         registry.gradient::<rec_seq::SasRec>("sasrec", "self-attention over a user's last items");
         registry.gradient::<rec_seq::Cl4SRec>("cl4srec", "SASRec that tells users apart by two augmented views of each");
         registry.gradient::<rec_seq::Bert4Rec>("bert4rec", "bidirectional self-attention that fills in masked items");
+        registry.fit::<rec_cf::Slim>("slim", "item–item linear model with few weights, by coordinate descent");
+        registry.gradient::<rec_graph::LightGcn>("lightgcn", "vectors that move along the graph's edges as they are");
+        registry.gradient::<rec_graph::Gcn>("gcn", "graph convolutions with a transform and an activation");
+        registry.gradient::<rec_graph::Ngcf>("ngcf", "messages along edges that hold the product of both ends");
+        registry.gradient::<rec_graph::SimGcl>("simgcl", "LightGCN that knows its nodes again under noise");
+        registry.gradient::<rec_graph::XSimGcl>("xsimgcl", "the same with one noisy pass");
         registry.fit::<rec_seq::SessionPopularity>("session-popularity", "what the session has most often, then what all have");
         registry.fit::<rec_seq::AssociationRules>("association-rules", "what stands in a session with the last item");
         registry.fit::<rec_seq::SequentialRules>("sequential-rules", "what comes after the last item, nearer ones more");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use rec_data::{fail, problem};
+use rec_data::problem;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -28,19 +28,18 @@ pub fn read_section<T: DeserializeOwned + Serialize + Default>(section: &str, ta
 /// # Errors
 /// as [`read_section`].
 pub fn read_section_with<T: DeserializeOwned>(section: &str, table: &Table, known: &[&str]) -> Result<T> {
-    for key in table.keys() {
-        // An option that is absent by default is not among the known ones: serde has the last word on those.
-        if !known.contains(&key.as_str())
+    serde_path_to_error::deserialize(Value::Table(table.clone())).map_err(|e| {
+        let message = e.inner().to_string();
+        // `known` may lack options that are absent by default: serde has the first word on what is a key.
+        let unknown = table.keys().find(|key| !known.contains(&key.as_str()) && message.starts_with(&format!("unknown field `{key}`")));
+        if let Some(key) = unknown
             && let Some(near) = rec_data::problem::nearest(key, known.iter().copied())
         {
-            fail!(Usage, "[{section}] has no key `{key}` (did you mean `{near}`?); its keys are {}", known.join(", "));
+            return problem!(Usage, "[{section}] has no key `{key}` (did you mean `{near}`?); its keys are {}", known.join(", "));
         }
-    }
-    serde_path_to_error::deserialize(Value::Table(table.clone())).map_err(|e| {
         let path = e.path().to_string();
         let place = if path == "." { format!("[{section}]") } else { format!("[{section}] {path}") };
         // The second line of the message names the key again.
-        let message = e.inner().to_string();
         let message = message.lines().next().unwrap_or_default();
         problem!(
             Usage,

@@ -16,6 +16,7 @@ pub mod neumf;
 mod online;
 mod pairs;
 pub mod popularity;
+pub mod slim;
 pub mod svd_pp;
 mod tower;
 
@@ -30,6 +31,7 @@ pub use logistic_mf::LogisticMf;
 pub use mlp::Mlp;
 pub use neumf::NeuMf;
 pub use popularity::Popularity;
+pub use slim::Slim;
 pub use svd_pp::SvdPp;
 
 use anyhow::Result;

@@ -135,6 +135,11 @@ impl Params {
         self.device
     }
 
+    /// What decides the initial values: for a model's own draws.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// All parameters, in the order in which they were made.
     pub fn list(&self) -> &[Parameter] {
         &self.list

@@ -13,6 +13,7 @@ pub mod features;
 pub mod fetch;
 pub mod filter;
 pub mod folders;
+pub mod graph;
 pub mod interactions;
 pub mod notes;
 pub mod problem;

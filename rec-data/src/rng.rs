@@ -25,6 +25,10 @@ pub enum Stream {
     Step = 8,
     /// Augmented views of a sequence.
     Views = 9,
+    /// Edges and nodes of a graph that a step leaves out.
+    Edges = 10,
+    /// Positive items that are drawn instead of taken in turn.
+    Positives = 11,
 }
 
 /// A small, fast generator (SplitMix64: Steele, Lea, Flood 2014) whose start is a hash of its key.

@@ -1,1 +1,64 @@
-//! Graph recommenders: GCN, NGCF, LightGCN. Nothing is here yet.
+//! Graph recommenders: vectors of users and items that move along the edges between them.
+//!
+//! Each file is one model; a model is a config, its parameters, and how a layer makes vectors from those of the neighbours.
+
+pub mod gcn;
+pub mod lightgcn;
+pub mod ngcf;
+mod nodes;
+mod objective;
+pub mod simgcl;
+pub mod xsimgcl;
+
+pub use gcn::Gcn;
+pub use lightgcn::LightGcn;
+pub use ngcf::Ngcf;
+pub use simgcl::SimGcl;
+pub use xsimgcl::XSimGcl;
+
+use anyhow::Result;
+use rec_data::require;
+
+/// The largest size that a config may ask for: more would be a slip of the keyboard.
+const LARGEST: usize = 65_536;
+/// The most layers.
+const MOST_LAYERS: usize = 64;
+
+fn check_size(key: &str, size: usize) -> Result<()> {
+    require!((1..=LARGEST).contains(&size), Usage, "`{key}` is {size}: it must be at least 1 and at most {LARGEST}");
+    Ok(())
+}
+
+fn check_layers(layers: usize, least: usize) -> Result<()> {
+    require!(
+        (least..=MOST_LAYERS).contains(&layers),
+        Usage,
+        "`num_layers` is {layers}: it must be at least {least} and at most {MOST_LAYERS}"
+    );
+    Ok(())
+}
+
+fn check_hidden_sizes(sizes: &[usize]) -> Result<()> {
+    require!(
+        (1..=MOST_LAYERS).contains(&sizes.len()),
+        Usage,
+        "`hidden_sizes` {}: it must have one number for each layer, at least 1 and at most {MOST_LAYERS}",
+        if sizes.is_empty() { "is empty".into() } else { format!("has {} numbers", sizes.len()) }
+    );
+    sizes.iter().try_for_each(|&size| check_size("hidden_sizes", size))
+}
+
+fn check_rate(key: &str, value: f64) -> Result<()> {
+    require!((0.0..1.0).contains(&value), Usage, "`{key}` is {value}: it must be at least 0 and below 1");
+    Ok(())
+}
+
+fn check_not_negative(key: &str, value: f64) -> Result<()> {
+    require!(value >= 0.0 && value.is_finite(), Usage, "`{key}` is {value}: it must be at least 0");
+    Ok(())
+}
+
+fn check_above_0(key: &str, value: f64) -> Result<()> {
+    require!(value > 0.0 && value.is_finite(), Usage, "`{key}` is {value}: it must be above 0");
+    Ok(())
+}

@@ -129,7 +129,7 @@ pub struct CellSpec {
     pub disputed: Option<String>,
 }
 
-const SHIPPED: [(&str, &str); 18] = [
+const SHIPPED: [(&str, &str); 20] = [
     ("quickstart", include_str!("../../tables/quickstart.toml")),
     ("ml-100k-cornac", include_str!("../../tables/ml-100k-cornac.toml")),
     ("ml-100k-msrec", include_str!("../../tables/ml-100k-msrec.toml")),
@@ -145,6 +145,8 @@ const SHIPPED: [(&str, &str); 18] = [
     ("ml-10m-autorec", include_str!("../../tables/ml-10m-autorec.toml")),
     ("ml-20m-vae", include_str!("../../tables/ml-20m-vae.toml")),
     ("rsc15-100k", include_str!("../../tables/rsc15-100k.toml")),
+    ("gowalla-lightgcn", include_str!("../../tables/gowalla-lightgcn.toml")),
+    ("yelp2018-lightgcn", include_str!("../../tables/yelp2018-lightgcn.toml")),
     ("gowalla-bars", include_str!("../../tables/gowalla-bars.toml")),
     ("diginetica", include_str!("../../tables/diginetica.toml")),
     ("yoochoose-1-64", include_str!("../../tables/yoochoose-1-64.toml")),

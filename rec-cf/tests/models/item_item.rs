@@ -1,8 +1,9 @@
-//! Popularity and EASE.
+//! Popularity, EASE and SLIM.
 
 use rec_cf::ease::EaseConfig;
 use rec_cf::popularity::PopularityConfig;
-use rec_cf::{Ease, Popularity};
+use rec_cf::slim::SlimConfig;
+use rec_cf::{Ease, Popularity, Slim};
 
 use crate::data::{ITEMS, Matrix, USERS, assert_close, fitted, has, rated, scores, scores_of_new, solve, view};
 
@@ -48,4 +49,55 @@ fn ease_takes_a_history_as_binary_whatever_comes_twice() {
     let model: Ease = fitted(&EaseConfig { l2: 3.0 }, &data, 1, 1);
     let found = scores_of_new(&model, &[&[3, 8, 3, 5, 8]]);
     assert_close(&found, &scores_of_new(&model, &[&[3, 8, 5]]), 0.0, "a history with repetitions");
+}
+
+#[test]
+fn slim_solves_the_elastic_net_of_each_item_on_all_others() {
+    let data = rated();
+    let has = has(&data);
+    let x = |u: usize, i: usize| f64::from(has[u][i]);
+    for (l1, l2) in [(0.5, 2.0), (2.0, 0.1), (0.0, 5.0)] {
+        let config = SlimConfig { l1, l2, tolerance: 1e-7, max_sweeps: 10_000, ..SlimConfig::default() };
+        let model: Slim = fitted(&config, &data, 1, 1);
+        // A history of one item shows what that item says for others.
+        let singles: Vec<[u32; 1]> = (0..ITEMS as u32).map(|i| [i]).collect();
+        let rows: Vec<&[u32]> = singles.iter().map(|s| &s[..]).collect();
+        let weights = scores_of_new(&model, &rows);
+        let mut used = 0;
+        for j in 0..ITEMS {
+            let error = |u: usize| x(u, j) - (0..ITEMS).map(|i| x(u, i) * weights[i][j]).sum::<f64>();
+            assert_eq!(weights[j][j], 0.0);
+            for i in (0..ITEMS).filter(|&i| i != j) {
+                // The optimality conditions: no slope where there is a weight, none downhill where there is none.
+                let slope = -(0..USERS).map(|u| x(u, i) * error(u)).sum::<f64>() + l2 * weights[i][j] + l1;
+                if weights[i][j] > 0.0 {
+                    used += 1;
+                    assert!(slope.abs() < 1e-4, "λ₁ = {l1}, λ₂ = {l2}, {i} for {j}: {slope}");
+                } else {
+                    assert!(slope > -1e-4, "λ₁ = {l1}, λ₂ = {l2}, {i} for {j}: {slope}");
+                }
+            }
+        }
+        assert!(used > ITEMS, "{used} weights");
+        let histories: Vec<&[u32]> = (0..USERS).map(|u| data.by_user().row(u)).collect();
+        assert_close(&scores(&model, &data), &scores_of_new(&model, &histories), 0.0, "known and new users");
+    }
+}
+
+#[test]
+fn slims_chosen_neighbours_are_the_nearest_by_cosine() {
+    let data = rated();
+    let model: Slim = fitted(&SlimConfig { l1: 0.0, l2: 0.1, neighbours: 3, ..SlimConfig::default() }, &data, 1, 1);
+    let singles: Vec<[u32; 1]> = (0..ITEMS as u32).map(|i| [i]).collect();
+    let weights = scores_of_new(&model, &singles.iter().map(|s| &s[..]).collect::<Vec<_>>());
+    let has = has(&data);
+    let both = |a: usize, b: usize| (0..USERS).filter(|&u| has[u][a] && has[u][b]).count() as f64;
+    for j in 0..ITEMS {
+        let cosine = |i: usize| if i == j || both(i, i) == 0.0 { 0.0 } else { both(i, j) / both(i, i).sqrt() };
+        let mut all: Vec<f64> = (0..ITEMS).map(cosine).collect();
+        all.sort_by(|a, b| b.total_cmp(a));
+        let speakers: Vec<usize> = (0..ITEMS).filter(|&i| weights[i][j] > 0.0).collect();
+        assert!(speakers.len() <= 3, "{j}: {speakers:?}");
+        assert!(speakers.iter().all(|&i| cosine(i) >= all[2] - 1e-9), "{j}: {speakers:?}");
+    }
 }

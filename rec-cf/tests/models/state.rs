@@ -10,7 +10,8 @@ use rec_cf::knn::{ItemKnnConfig, UserKnnConfig};
 use rec_cf::logistic_mf::LogisticMfConfig;
 use rec_cf::mlp::MlpConfig;
 use rec_cf::neumf::NeuMfConfig;
-use rec_cf::{BiasedMf, Bpr, BprSgd, Ease, Gmf, Ials, ItemKnn, LogisticMf, Mlp, NeuMf, Popularity, SvdPp, UserKnn};
+use rec_cf::slim::SlimConfig;
+use rec_cf::{BiasedMf, Bpr, BprSgd, Ease, Gmf, Ials, ItemKnn, LogisticMf, Mlp, NeuMf, Popularity, Slim, SvdPp, UserKnn};
 use rec_core::rec_data::Kind;
 use rec_core::rec_data::batch::BatchOptions;
 use rec_core::rec_data::view::TrainView;
@@ -35,8 +36,9 @@ fn gradient<M: Model>(config: &M::Config, data: &Arc<TrainView>) -> Box<dyn Trai
 }
 
 /// Every model of this crate, with a trainer.
-const MODELS: [(&str, Make); 14] = [
+const MODELS: [(&str, Make); 15] = [
     ("popularity", |data| fit::<Popularity>(&Default::default(), data)),
+    ("slim", |data| fit::<Slim>(&SlimConfig::default(), data)),
     ("item-knn", |data| fit::<ItemKnn>(&ItemKnnConfig { neighbours: 5, ..ItemKnnConfig::default() }, data)),
     ("user-knn", |data| fit::<UserKnn>(&UserKnnConfig { neighbours: 5, ..UserKnnConfig::default() }, data)),
     ("ease", |data| fit::<Ease>(&Default::default(), data)),

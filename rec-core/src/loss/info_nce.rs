@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::{Loss, LossInput, refuse};
+use crate::full_softmax::full_softmax_loss;
 
 /// mean over rows i of −ln softmax(s(aᵢ, ·)/τ)ᵢ, where the others in the softmax are the `negatives`. Range: at least 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,20 +49,20 @@ impl Loss for InfoNce {
             Similarity::DotProduct => Ok(rows.shallow_clone()),
         };
         let (left, right) = (scaled(left)?, scaled(right)?);
+        if self.negatives == Strangers::OtherView {
+            // The other view's rows are the classes: no matrix of all similarities is made.
+            let own: Vec<u32> = (0..left.size()[0] as u32).collect();
+            return full_softmax_loss(&(left / self.temperature), &right, &own);
+        }
         let similar = |a: &Tensor, b: &Tensor| -> Result<Tensor> { Ok(a.f_matmul(&b.f_transpose(0, 1)?)? / self.temperature) };
         let across = similar(&left, &right)?;
         let friends = across.f_diagonal(0, 0, 1)?;
-        let judged = match self.negatives {
-            Strangers::OtherView => across.f_logsumexp(1, false)? - friends,
-            Strangers::AllViews => {
-                // A row is no stranger to itself.
-                let itself = Tensor::f_eye(across.size()[0], (Kind::Bool, across.device()))?;
-                let within = |x: &Tensor| -> Result<Tensor> { Ok(similar(x, x)?.f_masked_fill(&itself, f64::NEG_INFINITY)?) };
-                let of_left = Tensor::f_cat(&[&across, &within(&left)?], 1)?.f_logsumexp(1, false)?;
-                let of_right = Tensor::f_cat(&[&across.f_transpose(0, 1)?, &within(&right)?], 1)?.f_logsumexp(1, false)?;
-                (of_left + of_right) / 2.0 - friends
-            }
-        };
+        // A row is no stranger to itself.
+        let itself = Tensor::f_eye(across.size()[0], (Kind::Bool, across.device()))?;
+        let within = |x: &Tensor| -> Result<Tensor> { Ok(similar(x, x)?.f_masked_fill(&itself, f64::NEG_INFINITY)?) };
+        let of_left = Tensor::f_cat(&[&across, &within(&left)?], 1)?.f_logsumexp(1, false)?;
+        let of_right = Tensor::f_cat(&[&across.f_transpose(0, 1)?, &within(&right)?], 1)?.f_logsumexp(1, false)?;
+        let judged = (of_left + of_right) / 2.0 - friends;
         Ok(judged.f_mean(None::<Kind>)?)
     }
 }

@@ -215,7 +215,10 @@ fn sum_of_entries(scores: &Tensor, entries: &Arc<Pattern>, values: Option<&Tenso
 /// `[B]` positives and `[B, N]` negatives.
 fn ranked<'a>(loss: &str, input: &LossInput<'a>) -> Result<(&'a Tensor, &'a Tensor)> {
     match input {
-        LossInput::Ranked { positive, negatives, .. } => Ok((positive, negatives)),
+        LossInput::Ranked { positive, negatives, .. } => {
+            require!(negatives.numel() > 0, Usage, "the loss `{loss}` needs negatives: `num_negatives` must be at least 1");
+            Ok((positive, negatives))
+        }
         _ => refuse(loss, "a positive against negatives", input).map(|_| unreachable!("refuse always fails")),
     }
 }

@@ -2,7 +2,7 @@
 
 mod attach;
 
-pub(crate) use attach::{Gradient, attach, attach_three};
+pub(crate) use attach::{Gradient, Gradients, attach, attach_three};
 
 use std::ffi::CString;
 

@@ -2,6 +2,7 @@
 //! fused multiply-adds: the same bits on any number of threads.
 
 use rayon::prelude::*;
+use rec_data::csr::Csr;
 
 use super::Pattern;
 use crate::simd::{fused_dot, prefetch, vectorised};
@@ -74,6 +75,107 @@ fn sum_one(entries: std::ops::Range<usize>, ids: &[u32], value: &impl Fn(usize) 
         let v = value(entry);
         for (to, from) in rest.iter_mut().zip(&dense[ids[entry] as usize * d + whole..(ids[entry] as usize + 1) * d]) {
             *to = from.mul_add(v, *to);
+        }
+    }
+}
+
+/// Which rows of a product are made.
+#[derive(Clone, Copy)]
+pub(super) enum Rows<'a> {
+    All,
+    /// These, in this order.
+    Some(&'a [u32]),
+}
+
+/// Which rows of a product's dense factor count.
+#[derive(Clone, Copy)]
+pub(super) enum Columns<'a> {
+    All,
+    /// Those that are true; the others are all zeros.
+    Touched(&'a [bool]),
+}
+
+/// `out[i] = scale · Σ value · y[c] + c · x[r]` over the entries (r, c) of the i-th row r asked for.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn combine(
+    a: &Csr,
+    y: &[f32],
+    scale: f32,
+    x: Option<(f32, &[f32])>,
+    rows: Rows<'_>,
+    columns: Columns<'_>,
+    d: usize,
+    out: &mut [f32],
+) {
+    if d == 0 {
+        return;
+    }
+    let block = |(block, out): (usize, &mut [f32])| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for (at, out) in out.chunks_exact_mut(d).enumerate() {
+                    let at = block * BLOCK + at;
+                    let row = match rows {
+                        Rows::All => at,
+                        Rows::Some(ids) => ids[at] as usize,
+                    };
+                    let (ids, values) = (a.row(row), a.row_values(row));
+                    match columns {
+                        Columns::All => combine_one(ids, values, y, d, out),
+                        Columns::Touched(touched) => combine_touched(ids, values, y, touched, d, out),
+                    }
+                    match x {
+                        Some((c, x)) => {
+                            out.iter_mut().zip(&x[row * d..][..d]).for_each(|(to, x)| *to = x.mul_add(c, *to * scale));
+                        }
+                        None if scale != 1.0 => out.iter_mut().for_each(|to| *to *= scale),
+                        None => {}
+                    }
+                }
+            },
+        );
+    };
+    if a.len() * d < PARALLEL_FROM {
+        out.chunks_mut(BLOCK * d).enumerate().for_each(block);
+    } else {
+        out.par_chunks_mut(BLOCK * d).enumerate().for_each(block);
+    }
+}
+
+#[inline(always)]
+fn combine_one(ids: &[u32], values: &[f32], y: &[f32], d: usize, out: &mut [f32]) {
+    let mut panels = out.chunks_exact_mut(PANEL);
+    for (panel, out) in panels.by_ref().enumerate() {
+        let start = panel * PANEL;
+        let mut sums = [0f32; PANEL];
+        for (entry, (&id, &v)) in ids.iter().zip(values).enumerate() {
+            if let Some(&ahead) = ids.get(entry + AHEAD) {
+                prefetch(&y[ahead as usize * d + start..][..PANEL]);
+            }
+            let from: &[f32; PANEL] = y[id as usize * d + start..][..PANEL].try_into().expect("a panel is that long");
+            for k in 0..PANEL {
+                sums[k] = from[k].mul_add(v, sums[k]);
+            }
+        }
+        out.copy_from_slice(&sums);
+    }
+    let rest = panels.into_remainder();
+    let start = d - rest.len();
+    rest.fill(0.0);
+    if !rest.is_empty() {
+        for (&id, &v) in ids.iter().zip(values) {
+            rest.iter_mut().zip(&y[id as usize * d + start..][..d - start]).for_each(|(to, from)| *to = from.mul_add(v, *to));
+        }
+    }
+}
+
+#[inline(always)]
+fn combine_touched(ids: &[u32], values: &[f32], y: &[f32], touched: &[bool], d: usize, out: &mut [f32]) {
+    out.fill(0.0);
+    for (&id, &v) in ids.iter().zip(values) {
+        if touched[id as usize] {
+            out.iter_mut().zip(&y[id as usize * d..][..d]).for_each(|(to, from)| *to = from.mul_add(v, *to));
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Products with sparse matrices, differentiable: f32 on the CPU by kernels of our own, all else by libtorch's gathers.
 //!
 //! A [`Pattern`] says where entries lie; [`sum_rows`] adds rows of a dense matrix, [`products`] are inner products at the entries
-//! only, [`pick`] reads the entries of a dense matrix. Each is the other's gradient, so the work is always that of the entries.
+//! only, [`pick`] reads the entries of a dense matrix. Each is the other's gradient, so the work is always that of the entries. A
+//! [`Matrix`] has values that nothing moves, a graph's adjacency: [`times`] is its product, [`polynomial`] the sum of layers of it.
 //! Sums run in a fixed order: results do not depend on threads.
 
 mod kernels;
+mod matrix;
 mod pattern;
 
+pub use matrix::{Matrix, polynomial, times};
 pub use pattern::Pattern;
 
 use std::sync::Arc;
@@ -25,7 +28,7 @@ use crate::shim::{self, Gradient};
 /// # Errors
 /// where shapes do not fit; libtorch's own.
 pub fn sum_rows(pattern: &Arc<Pattern>, values: Option<&Tensor>, dense: &Tensor) -> Result<Tensor> {
-    let d = matrix(dense, pattern.num_columns())?;
+    let d = width(dense, pattern.num_columns())?;
     if let Some(values) = values {
         entries(values, pattern)?;
     }
@@ -51,8 +54,8 @@ pub fn sum_rows(pattern: &Arc<Pattern>, values: Option<&Tensor>, dense: &Tensor)
 /// # Errors
 /// where shapes do not fit; libtorch's own.
 pub fn products(pattern: &Arc<Pattern>, left: &Tensor, right: &Tensor) -> Result<Tensor> {
-    let d = matrix(left, pattern.num_rows())?;
-    anyhow::ensure!(matrix(right, pattern.num_columns())? == d, "the factors have {:?} and {:?} numbers", left.size(), right.size());
+    let d = width(left, pattern.num_rows())?;
+    anyhow::ensure!(width(right, pattern.num_columns())? == d, "the factors have {:?} and {:?} numbers", left.size(), right.size());
     if !ours(left) {
         let (rows, columns) = (pattern.rows_on(left.device())?, pattern.columns_on(left.device())?);
         let both = left.f_index_select(0, &rows)?.f_mul(&right.f_index_select(0, &columns)?)?;
@@ -79,7 +82,7 @@ pub fn products(pattern: &Arc<Pattern>, left: &Tensor, right: &Tensor) -> Result
 /// # Errors
 /// where shapes do not fit; libtorch's own.
 pub fn pick(pattern: &Arc<Pattern>, dense: &Tensor) -> Result<Tensor> {
-    anyhow::ensure!(matrix(dense, pattern.num_rows())? == pattern.num_columns() as i64, "entries lie outside {:?}", dense.size());
+    anyhow::ensure!(width(dense, pattern.num_rows())? == pattern.num_columns() as i64, "entries lie outside {:?}", dense.size());
     if !ours(dense) {
         let (rows, columns) = (pattern.rows_on(dense.device())?, pattern.columns_on(dense.device())?);
         return Ok(dense.f_take(&(rows * pattern.num_columns() as i64 + columns))?);
@@ -157,7 +160,7 @@ fn ours(tensor: &Tensor) -> bool {
 }
 
 /// The width of a matrix that has `rows` rows.
-fn matrix(tensor: &Tensor, rows: usize) -> Result<i64> {
+fn width(tensor: &Tensor, rows: usize) -> Result<i64> {
     let size = tensor.size();
     anyhow::ensure!(size.len() == 2 && size[0] == rows as i64, "a matrix has the shape {size:?}, the entries have {rows} rows of it");
     Ok(size[1])

@@ -1,5 +1,7 @@
 //! Each product against the dense one, values and gradients.
 
+use std::rc::Rc;
+
 use super::*;
 use rec_data::csr::Csr;
 use rec_data::rng::{Rng, Stream};
@@ -84,4 +86,76 @@ fn a_wrong_shape_and_a_second_derivative_are_refused() {
     let dense = leaf(6, 2);
     let out = sum_rows(&pattern, None, &dense).expect("sums").square().sum(Kind::Float);
     assert!(Tensor::f_run_backward(&[out], &[&dense], true, true).is_err());
+}
+
+/// A sparse matrix with values, symmetric or not, and the same as a dense one.
+fn fixed(n: usize, symmetric: bool) -> (Rc<Matrix>, Tensor) {
+    let mut rng = Rng::keyed(n as u64, Stream::Init, 0, 0);
+    let mut dense = vec![0f32; n * n];
+    for row in 0..n {
+        for column in 0..n {
+            if rng.unit() < 0.2 {
+                let value = rng.normal() as f32;
+                dense[row * n + column] = value;
+                if symmetric {
+                    dense[column * n + row] = value;
+                }
+            }
+        }
+    }
+    let places: Vec<usize> = (0..n * n).filter(|&at| dense[at] != 0.0).collect();
+    let pick = |of: &dyn Fn(usize) -> u32| places.iter().map(|&at| of(at)).collect::<Vec<_>>();
+    let values: Vec<f32> = places.iter().map(|&at| dense[at]).collect();
+    let rows = Csr::from_coordinates(n, n, &pick(&|at| (at / n) as u32), &pick(&|at| (at % n) as u32), &values);
+    (Rc::new(Matrix::of(rows)), Tensor::from_slice(&dense).view([n as i64, n as i64]))
+}
+
+#[test]
+fn products_of_fixed_matrices_are_those_of_dense_ones_and_so_are_their_gradients_here_and_by_libtorch() {
+    tch::manual_seed(2);
+    for (n, d, symmetric) in [(9, 3, true), (40, 64, false), (70, 64, true), (33, 150, true), (5, 1, false)] {
+        let (a, dense) = fixed(n, symmetric);
+        let x = leaf(n as i64, d);
+        let weight = Tensor::randn([n as i64, d], (Kind::Float, Device::Cpu));
+        let (fast, slow) = (times(&a, &x).expect("a product"), dense.matmul(&x));
+        close(&fast, &slow);
+        let expected = gradients(&slow, &weight, &[&x]);
+        close(&gradients(&fast, &weight, &[&x])[0], &expected[0]);
+
+        let x64 = x.detach().to_kind(Kind::Double).set_requires_grad(true);
+        let wide = times(&a, &x64).expect("libtorch's product");
+        close(&wide.to_kind(Kind::Float), &slow);
+        close(&gradients(&wide, &weight.to_kind(Kind::Double), &[&x64])[0].to_kind(Kind::Float), &expected[0]);
+    }
+}
+
+#[test]
+fn a_polynomial_is_the_sum_of_its_powers_of_the_rows_asked_for() {
+    tch::manual_seed(3);
+    for (n, d, weights) in
+        [(30, 64, &[0.25f32, 0.25, 0.25, 0.25][..]), (21, 70, &[0.0, 0.5, -0.2][..]), (12, 3, &[0.7][..]), (12, 8, &[0.3, 0.7])]
+    {
+        let (a, dense) = fixed(n, true);
+        let x = leaf(n as i64, d);
+        let ids: Vec<u32> = vec![3, 0, 7, 3, n as u32 - 1];
+        let (mut power, mut sum) = (x.shallow_clone(), &x * f64::from(weights[0]));
+        for &weight in &weights[1..] {
+            power = dense.matmul(&power);
+            sum = sum + &power * f64::from(weight);
+        }
+        let slow = sum.index_select(0, &Tensor::from_slice(&ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>()));
+        let fast = polynomial(&a, weights, &x, &ids).expect("a polynomial");
+        close(&fast, &slow);
+        let weight = Tensor::randn([ids.len() as i64, d], (Kind::Float, Device::Cpu));
+        let expected = gradients(&slow, &weight, &[&x]);
+        close(&gradients(&fast, &weight, &[&x])[0], &expected[0]);
+        let x64 = x.detach().to_kind(Kind::Double).set_requires_grad(true);
+        let wide = polynomial(&a, weights, &x64, &ids).expect("a polynomial");
+        close(&gradients(&wide, &weight.to_kind(Kind::Double), &[&x64])[0].to_kind(Kind::Float), &expected[0]);
+    }
+    let (lopsided, _) = fixed(9, false);
+    assert!(polynomial(&lopsided, &[1.0, 1.0], &leaf(9, 2), &[0]).is_err());
+    let (a, _) = fixed(9, true);
+    assert!(polynomial(&a, &[1.0, 1.0], &leaf(9, 2), &[9]).is_err());
+    assert!(times(&a, &leaf(8, 2)).is_err());
 }

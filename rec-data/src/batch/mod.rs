@@ -62,6 +62,9 @@ pub struct BatchOptions {
     pub batch_size: usize,
     /// Negatives drawn for each positive; where sessions are walked through, for all positives of a step together.
     pub num_negatives: usize,
+    /// Which training rows an epoch has, of models that learn from (user, positive, negatives).
+    #[serde(skip_serializing_if = "Positives::is_default")]
+    pub positives: Positives,
     /// Where negatives come from.
     pub negatives: Negatives,
     /// Exponent of the popularity in the distribution of drawn negatives; 0 is uniform.
@@ -80,6 +83,25 @@ pub struct BatchOptions {
     /// Whether next items come with their ages. A model's own key too.
     #[serde(skip)]
     pub example_age: bool,
+}
+
+/// The training rows of an epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Positives {
+    /// Each once, in random order.
+    #[default]
+    EachOnce,
+    /// As many as there are, each drawn by itself: a user, all equally likely, then one of the user's items. Users with few rows are seen
+    /// as often as others. The draw of LightGCN's authors.
+    ByUser,
+}
+
+impl Positives {
+    /// Whether it is what a config that says nothing means.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Where the negatives of a training row come from. A user's own training items are never among them.
@@ -117,6 +139,7 @@ impl Default for BatchOptions {
         Self {
             batch_size: 2048,
             num_negatives: 1,
+            positives: Positives::default(),
             negatives: Negatives::default(),
             negative_alpha: 0.0,
             session_order: SessionOrder::default(),

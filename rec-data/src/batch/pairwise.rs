@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::{Batch, BatchOptions, BatchSource, EpochBatches, Negatives, Shuffled};
+use super::{Batch, BatchOptions, BatchSource, EpochBatches, Negatives, Positives, Shuffled};
 use crate::require;
 use crate::rng::{Rng, Stream};
 use crate::sampler::Sampler;
 use crate::view::TrainView;
 
-/// Each training row once an epoch, with `num_negatives` items that the user has no training row with.
+/// Each training row once an epoch (or as many drawn ones, see [`Positives`]), with `num_negatives` items that the user has no training row with.
 ///
 /// A user who has every item gets random items as negatives: there is no other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ struct Source {
     data: Arc<TrainView>,
     options: BatchOptions,
     sampler: Arc<Sampler>,
+    /// Of drawn positives: the users that have a training row.
+    active: Arc<Vec<u32>>,
 }
 
 struct Epoch {
@@ -37,16 +39,20 @@ struct Epoch {
     options: BatchOptions,
     sampler: Arc<Sampler>,
     shuffled: Shuffled,
+    active: Arc<Vec<u32>>,
     epoch: u64,
 }
 
 impl Batch for PairwiseBatch {
     fn source(data: &Arc<TrainView>, options: &BatchOptions) -> Result<Arc<dyn BatchSource<Self>>> {
         require!(options.batch_size > 0, Usage, "`batch_size` is 0: it must be at least 1");
-        check_negatives(options)?;
-        data.by_user();
+        if options.num_negatives > 0 {
+            check_negatives(options)?;
+        }
+        let by_user = data.by_user();
         let sampler = Arc::new(Sampler::new(options.negative_alpha, &data.popularity()));
-        Ok(Arc::new(Source { data: Arc::clone(data), options: options.clone(), sampler }))
+        let active = Arc::new((0..data.num_users() as u32).filter(|&user| !by_user.row(user as usize).is_empty()).collect());
+        Ok(Arc::new(Source { data: Arc::clone(data), options: options.clone(), sampler, active }))
     }
 }
 
@@ -57,6 +63,7 @@ impl BatchSource<PairwiseBatch> for Source {
             options: self.options.clone(),
             sampler: Arc::clone(&self.sampler),
             shuffled: Shuffled::new(self.data.len(), self.options.batch_size, self.options.seed, epoch),
+            active: Arc::clone(&self.active),
             epoch,
         })
     }
@@ -69,10 +76,10 @@ impl EpochBatches<PairwiseBatch> for Epoch {
 
     fn batch(&self, index: usize) -> PairwiseBatch {
         let rows = self.shuffled.rows(index);
-        let positives: Vec<u32> = rows.iter().map(|&r| self.data.items()[r as usize]).collect();
+        let pairs: Vec<(u32, u32)> = rows.iter().map(|&row| self.pair(row)).collect();
+        let positives: Vec<u32> = pairs.iter().map(|pair| pair.1).collect();
         let mut negatives = Vec::with_capacity(rows.len() * self.options.num_negatives);
-        for &row in rows {
-            let user = self.data.users()[row as usize];
+        for (&row, &(user, _)) in rows.iter().zip(&pairs) {
             let mut rng = Rng::keyed(self.options.seed, Stream::Negatives, self.epoch, u64::from(row));
             for _ in 0..self.options.num_negatives {
                 let in_batch = match self.options.negatives {
@@ -82,7 +89,22 @@ impl EpochBatches<PairwiseBatch> for Epoch {
                 negatives.push(in_batch.unwrap_or_else(|| draw_negative(&self.data, &self.sampler, user, &mut rng)));
             }
         }
-        PairwiseBatch { users: rows.iter().map(|&r| self.data.users()[r as usize]).collect(), positives, negatives }
+        PairwiseBatch { users: pairs.iter().map(|pair| pair.0).collect(), positives, negatives }
+    }
+}
+
+impl Epoch {
+    /// User and item of the place that `row` has among an epoch's rows.
+    fn pair(&self, row: u32) -> (u32, u32) {
+        match self.options.positives {
+            Positives::EachOnce => (self.data.users()[row as usize], self.data.items()[row as usize]),
+            Positives::ByUser => {
+                let mut rng = Rng::keyed(self.options.seed, Stream::Positives, self.epoch, u64::from(row));
+                let user = self.active[rng.below(self.active.len() as u32) as usize];
+                let items = self.data.by_user().row(user as usize);
+                (user, items[rng.below(items.len() as u32) as usize])
+            }
+        }
     }
 }
 
@@ -162,6 +184,30 @@ mod tests {
         pairs.sort_unstable();
         rows.sort_unstable();
         assert_eq!(pairs, rows);
+    }
+
+    #[test]
+    fn drawn_positives_see_every_user_equally_often() {
+        // User 0 has one row, user 1 has nine, user 2 none.
+        let data = Arc::new(TrainView::of_all(&Interactions {
+            users: [vec![0], vec![1; 9]].concat().into(),
+            items: (0..10).collect::<Vec<u32>>().into(),
+            user_ids: Vocabulary::numbers(3),
+            item_ids: Vocabulary::numbers(12),
+            ..Interactions::default()
+        }));
+        let options = BatchOptions { batch_size: 10, positives: Positives::ByUser, ..BatchOptions::default() };
+        let source = PairwiseBatch::source(&data, &options).expect("has what it needs");
+        let mut seen = [0; 3];
+        for epoch in 0..200 {
+            let batch = source.epoch(epoch).batch(0);
+            assert_eq!(batch.users.len(), 10);
+            for ((&user, &positive), &negative) in batch.users.iter().zip(&batch.positives).zip(&batch.negatives) {
+                seen[user as usize] += 1;
+                assert!(data.has(user, positive) && !data.has(user, negative));
+            }
+        }
+        assert!(seen[2] == 0 && (900..1100).contains(&seen[0]), "{seen:?}");
     }
 
     #[test]
