@@ -1,7 +1,6 @@
 //! What a run ran on.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Environment {
     /// Version of this program.
     pub version: String,
-    /// Commit of the source, `-dirty` where it was changed; `unknown` outside a clone.
+    /// Commit that the program was built from, `-dirty` where a tracked file was changed; `unknown` outside a clone.
     pub commit: String,
     /// The compiler.
     pub rustc: String,
@@ -31,7 +30,7 @@ impl Environment {
     pub fn now(device: &str) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
-            commit: commit(),
+            commit: env!("REC_COMMIT").into(),
             rustc: env!("REC_RUSTC").into(),
             libtorch: libtorch_version(),
             device: device.into(),
@@ -55,15 +54,6 @@ pub fn libtorch_version() -> String {
     let part = |name: &str| text.lines().find_map(|l| l.strip_prefix("#define TORCH_VERSION_")?.strip_prefix(name)).map(str::trim);
     match (part("MAJOR"), part("MINOR"), part("PATCH")) {
         (Some(major), Some(minor), Some(patch)) => format!("{major}.{minor}.{patch}"),
-        _ => "unknown".into(),
-    }
-}
-
-fn commit() -> String {
-    let source = env!("CARGO_MANIFEST_DIR");
-    let told = Command::new("git").args(["-C", source, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]).output();
-    match told {
-        Ok(out) if out.status.success() => String::from_utf8_lossy(&out.stdout).trim().to_owned(),
         _ => "unknown".into(),
     }
 }
