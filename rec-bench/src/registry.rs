@@ -69,6 +69,7 @@ impl Registry {
         registry.gradient::<rec_graph::Gcn>("gcn", "graph convolutions with a transform and an activation");
         registry.gradient::<rec_graph::Ngcf>("ngcf", "messages along edges that hold the product of both ends");
         registry.gradient::<rec_graph::SimGcl>("simgcl", "LightGCN that knows its nodes again under noise");
+        registry.gradient::<rec_graph::UltraGcn>("ultragcn", "a weighted loss instead of propagation");
         registry.gradient::<rec_graph::XSimGcl>("xsimgcl", "the same with one noisy pass");
         registry.fit::<rec_seq::SessionPopularity>("session-popularity", "what the session has most often, then what all have");
         registry.fit::<rec_seq::AssociationRules>("association-rules", "what stands in a session with the last item");

@@ -443,7 +443,13 @@ impl Table {
 
     /// The distinct rows that this step took, in order of first appearance, and the sum of each one's gradients; `None` where nothing
     /// has a gradient. Gradients are added in the order in which rows were taken, whatever the threads.
-    pub(crate) fn row_gradients(&self) -> Result<Option<(Vec<u32>, Tensor)>> {
+    ///
+    /// # Shapes
+    /// ids `[R]`, gradients `[R, columns]`
+    ///
+    /// # Errors
+    /// libtorch's own, when copying from a device.
+    pub fn row_gradients(&self) -> Result<Option<(Vec<u32>, Tensor)>> {
         let taken: Vec<Taken> = self.0.taken.borrow().iter().filter(|t| t.gradient().defined()).cloned().collect();
         let Some(first) = taken.first() else { return Ok(None) };
         let Distinct { ids, places } = Distinct::of(taken.iter().flat_map(Taken::ids), self.0.rows);

@@ -8,12 +8,14 @@ pub mod ngcf;
 mod nodes;
 mod objective;
 pub mod simgcl;
+pub mod ultragcn;
 pub mod xsimgcl;
 
 pub use gcn::Gcn;
 pub use lightgcn::LightGcn;
 pub use ngcf::Ngcf;
 pub use simgcl::SimGcl;
+pub use ultragcn::UltraGcn;
 pub use xsimgcl::XSimGcl;
 
 use anyhow::Result;

@@ -141,7 +141,7 @@ fn a_polynomial_is_the_sum_of_its_powers_of_the_rows_asked_for() {
         let (mut power, mut sum) = (x.shallow_clone(), &x * f64::from(weights[0]));
         for &weight in &weights[1..] {
             power = dense.matmul(&power);
-            sum = sum + &power * f64::from(weight);
+            sum = sum.f_add(&(&power * f64::from(weight))).expect("one shape");
         }
         let slow = sum.index_select(0, &Tensor::from_slice(&ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>()));
         let fast = polynomial(&a, weights, &x, &ids).expect("a polynomial");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rec_core::events::Events;
 use rec_core::optim::OptimizerConfig;
-use rec_core::params::{slice, slice_mut};
+use rec_core::params::{Parameter, slice, slice_mut};
 use rec_core::rec_data::batch::{BatchOptions, PairwiseBatch};
 use rec_core::rec_data::csr::Csr;
 use rec_core::rec_data::rng::{Rng, Stream};
@@ -19,8 +19,9 @@ use rec_graph::gcn::GcnConfig;
 use rec_graph::lightgcn::LightGcnConfig;
 use rec_graph::ngcf::NgcfConfig;
 use rec_graph::simgcl::SimGclConfig;
+use rec_graph::ultragcn::UltraGcnConfig;
 use rec_graph::xsimgcl::XSimGclConfig;
-use rec_graph::{Gcn, LightGcn, Ngcf, SimGcl, XSimGcl};
+use rec_graph::{Gcn, LightGcn, Ngcf, SimGcl, UltraGcn, XSimGcl};
 use serde_json::Value;
 
 /// Libtorch's generator is one for the process: who draws from it holds this.
@@ -94,10 +95,23 @@ fn follows<M: Model<Batch = PairwiseBatch>>(reference: &Value, case: &Value) {
     let loss = model.loss(&batch).expect("a loss");
     near(&[loss.double_value(&[])], &[case["loss"].as_f64().expect("a number")], 1e-5, what);
     loss.backward();
-    for (name, gradient) in params.gradients().expect("gradients") {
+    for parameter in params.list() {
+        let name = parameter.name();
         let expected = numbers(&case["gradients"][&name]);
         let largest = expected.iter().fold(0f64, |m, v| m.max(v.abs()));
-        let found: Vec<f64> = slice(&gradient).iter().map(|&v| f64::from(v)).collect();
+        let mut found = vec![0.0; expected.len()];
+        match parameter {
+            Parameter::Dense { tensor, .. } => {
+                found.iter_mut().zip(slice(&tensor.grad().contiguous())).for_each(|(to, &v)| *to = f64::from(v));
+            }
+            // Of a table, the rows that were taken.
+            Parameter::Table(table) => {
+                let (ids, rows) = table.row_gradients().expect("gradients").expect("rows were taken");
+                for (&id, row) in ids.iter().zip(slice(&rows.contiguous()).chunks_exact(table.num_columns())) {
+                    found[id as usize * table.num_columns()..].iter_mut().zip(row).for_each(|(to, &v)| *to = f64::from(v));
+                }
+            }
+        }
         near(&found, &expected, 1e-4 * largest.max(0.01), &format!("{what}, gradient of {name}"));
     }
     near(&scores(&model, users), &numbers(&case["scores"]), 1e-4, &format!("{what}, scores"));
@@ -115,11 +129,12 @@ fn loss_gradients_and_scores_are_those_of_the_formulas() {
             "ngcf" => follows::<Ngcf>(&reference, case),
             "simgcl" => follows::<SimGcl>(&reference, case),
             "xsimgcl" => follows::<XSimGcl>(&reference, case),
+            "ultragcn" => follows::<UltraGcn>(&reference, case),
             other => panic!("no model is called {other}"),
         }
         seen += 1;
     }
-    assert_eq!(seen, 11);
+    assert_eq!(seen, 12);
 }
 
 /// Two groups of users, each with items of its own, and some noise.
@@ -257,5 +272,6 @@ fn wrong_hyper_parameters_are_refused_by_name() {
     refused(GcnConfig { hidden_sizes: vec![], ..GcnConfig::default() }.check(), "`hidden_sizes` is empty");
     refused(NgcfConfig { node_dropout: 1.0, ..NgcfConfig::default() }.check(), "`node_dropout` is 1");
     refused(SimGclConfig { temperature: 0.0, ..SimGclConfig::default() }.check(), "`temperature` is 0");
+    refused(UltraGcnConfig { item_weight: -1.0, ..UltraGcnConfig::default() }.check(), "`item_weight` is -1");
     refused(XSimGclConfig { contrasted_layer: 4, ..XSimGclConfig::default() }.check(), "`contrasted_layer` is 4");
 }

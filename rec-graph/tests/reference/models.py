@@ -44,6 +44,8 @@ def layers(model, c, p):
     """Layer 0 and all further ones, and the final vectors."""
     first = torch.cat([p["user_embedding"], p["item_embedding"]])
     all = [first]
+    if model == "ultragcn":
+        return all, first
     if model in ("lightgcn", "simgcl", "xsimgcl"):
         a = adjacency("symmetric", False)
         for _ in range(c["num_layers"]):
@@ -72,7 +74,30 @@ def cosine_info_nce(left, right, temperature):
     return F.cross_entropy(logits, torch.arange(len(left)))
 
 
+def ultra(c, p):
+    """The sum of the three losses, from the formulas."""
+    x = torch.zeros(USERS, ITEMS)
+    for user, item in PAIRS:
+        x[user, item] = 1.0
+    factors = lambda a: (((a.sum(1) + 1).sqrt() / a.sum(1).clamp(min=1))[:, None], (1 / (a.sum(0) + 1).sqrt())[None, :])
+    beta = factors(x)[0] * factors(x)[1]
+    gram = x.T @ x
+    omega = gram * factors(gram)[0] * factors(gram)[1]
+    scores = p["user_embedding"] @ p["item_embedding"].T
+    negatives = torch.tensor(BATCH["negatives"]).view(len(BATCH["users"]), -1)
+    value = 0
+    for user, item, others in zip(BATCH["users"], BATCH["positives"], negatives):
+        value = value - (c["positive_base"] + c["positive_beta"] * beta[user, item]) * F.logsigmoid(scores[user, item])
+        weights = c["negative_base"] + c["negative_beta"] * beta[user, others]
+        value = value - c["negative_weight"] * (weights * F.logsigmoid(-scores[user, others])).mean()
+        weights, near = omega[item].topk(c["neighbours"])
+        value = value - c["item_weight"] * (weights * F.logsigmoid(scores[user, near])).sum()
+    return value
+
+
 def loss(model, c, p):
+    if model == "ultragcn":
+        return ultra(c, p)
     all, last = layers(model, c, p)
     users, positives = torch.tensor(BATCH["users"]), USERS + torch.tensor(BATCH["positives"])
     views = c["loss"]["name"] == "info-nce"
@@ -131,6 +156,8 @@ CASES = [
     ("xsimgcl", "xsimgcl", noisy(contrasted_layer=1)),
     ("xsimgcl, second layer", "xsimgcl", noisy(contrasted_layer=2, num_layers=4)),
 ]
+ultragcn = {"embedding_size": 4, "positive_base": 0.2, "positive_beta": 1.5, "negative_base": 0.1, "negative_beta": 0.7, "negative_weight": 3.0}
+CASES.append(("ultragcn", "ultragcn", ultragcn | {"item_weight": 0.3, "neighbours": 2}))
 cases = [case(*c, seed) for seed, c in enumerate(CASES)]
 out = {"users": USERS, "items": ITEMS, "pairs": PAIRS, "batch": BATCH, "cases": cases}
 pathlib.Path(__file__).with_name("models.json").write_text(json.dumps(out, indent=0) + "\n")
