@@ -1,7 +1,5 @@
 //! SLIM: each item as a sparse sum of other items. Ning and Karypis, ICDM 2011.
 
-use std::borrow::Cow;
-
 use anyhow::Result;
 use rayon::prelude::*;
 use rec_core::events::Events;
@@ -13,7 +11,7 @@ use rec_data::require;
 use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 
-use crate::history::distinct;
+use crate::history::sum_of_rows;
 
 /// Hyper-parameters. X is binary; λ are beside the sum of squared errors, halved, not its mean.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -197,17 +195,7 @@ impl Score for Slim {
     }
 
     fn score<'a>(&'a self, users: &Users<'a>) -> Result<Scores<'a>> {
-        let mut scores = vec![0f32; users.len() * self.num_items];
-        let histories: Vec<Cow<[u32]>> = (0..users.len()).map(|u| distinct(users.history(u))).collect();
-        scores.par_chunks_mut(self.num_items).zip(histories).for_each(|(scores, history)| {
-            for &item in &*history {
-                let row = item as usize;
-                for (&candidate, &weight) in self.weights.row(row).iter().zip(self.weights.row_values(row)) {
-                    scores[candidate as usize] += weight;
-                }
-            }
-        });
-        Ok(Scores::Dense(scores.into()))
+        Ok(Scores::Dense(sum_of_rows(&self.weights, users).into()))
     }
 
     fn scores_histories(&self) -> bool {

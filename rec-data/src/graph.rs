@@ -100,6 +100,23 @@ impl Graph {
     }
 }
 
+/// `matrix` with each entry staying with the probability `keep` and divided by it, each direction of an edge by itself, so that products
+/// stay the same in the mean. The draw depends on the seed and the step only.
+pub fn with_entries_dropped(matrix: &Csr, keep: f64, seed: u64, step: u64) -> Csr {
+    let mut rng = Rng::keyed(seed, Stream::Edges, step, 2);
+    let (mut rows, mut columns, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    for row in 0..matrix.num_rows() {
+        for (&column, &value) in matrix.row(row).iter().zip(matrix.row_values(row)) {
+            if rng.unit() < keep {
+                rows.push(row as u32);
+                columns.push(column);
+                values.push(value / keep as f32);
+            }
+        }
+    }
+    Csr::from_coordinates(matrix.num_rows(), matrix.num_columns(), &rows, &columns, &values)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +166,14 @@ mod tests {
         assert_ne!(dropped, graph.with_edges_dropped(0.7, 1, 6));
         let adjacency = dropped.adjacency(Normalisation::Symmetric, false);
         assert_eq!(adjacency.transposed(), adjacency);
+
+        let whole = graph.adjacency(Normalisation::Left, true);
+        let thinned = with_entries_dropped(&whole, 0.8, 1, 5);
+        assert_eq!(thinned, with_entries_dropped(&whole, 0.8, 1, 5));
+        assert!((0.76..0.84).contains(&(thinned.len() as f64 / whole.len() as f64)), "{} of {}", thinned.len(), whole.len());
+        let sum = |m: &Csr| m.values().iter().map(|&v| f64::from(v)).sum::<f64>();
+        assert!((sum(&thinned) / sum(&whole) - 1.0).abs() < 0.05);
+        assert_ne!(thinned.transposed().columns(), thinned.columns());
 
         let dropped = graph.with_nodes_dropped(0.5, 1, 5).adjacency(Normalisation::Symmetric, false);
         let (users, items): (Vec<usize>, Vec<usize>) = (0..120).filter(|&n| !dropped.row(n).is_empty()).partition(|&n| n < 100);

@@ -4,6 +4,7 @@
 
 pub mod gcn;
 pub mod lightgcn;
+mod linear;
 pub mod ngcf;
 mod nodes;
 mod objective;

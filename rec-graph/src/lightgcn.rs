@@ -1,21 +1,18 @@
 //! LightGCN: vectors move along edges as they are, without weights, activations or own edges. He et al., SIGIR 2020, arXiv:2002.02126.
 
-use std::rc::Rc;
-
 use anyhow::Result;
 use rec_core::loss::LossConfig;
 use rec_core::model::{Model, ModelConfig, Score, Users, Vectors};
 use rec_core::scores::Scores;
-use rec_core::sparse::{Matrix, polynomial};
 use rec_core::state::StateReader;
 use rec_core::{Init, Params};
 use rec_data::batch::{BatchOptions, PairwiseBatch};
-use rec_data::graph::{Graph, Normalisation};
 use rec_data::require;
 use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use crate::linear::Linear;
 use crate::nodes::Nodes;
 use crate::objective::{Rows, penalty, rows, shape_batches};
 use crate::{check_above_0, check_layers, check_not_negative, check_size};
@@ -67,14 +64,12 @@ impl ModelConfig for LightGcnConfig {
 pub struct LightGcn {
     config: LightGcnConfig,
     nodes: Nodes,
-    adjacency: Rc<Matrix>,
-    weights: Vec<f32>,
+    layers: Linear,
 }
 
 impl LightGcn {
     fn last(&self) -> Result<Tensor> {
-        let all: Vec<u32> = (0..self.adjacency.num_rows() as u32).collect();
-        polynomial(&self.adjacency, &self.weights, &self.nodes.all()?, &all)
+        self.layers.all(&self.nodes.all()?)
     }
 }
 
@@ -84,12 +79,11 @@ impl Model for LightGcn {
 
     fn new(config: &LightGcnConfig, data: &TrainView, params: &mut Params) -> Result<Self> {
         let nodes = Nodes::new(data, config.embedding_size, Init::Normal { std: config.init_std }, params)?;
-        let adjacency = Rc::new(Matrix::of(Graph::of(data).adjacency(Normalisation::Symmetric, false)));
         let weights = match &config.layer_weights[..] {
             [] => vec![1.0 / (config.num_layers + 1) as f32; config.num_layers + 1],
             given => given.iter().map(|&w| w as f32).collect(),
         };
-        Ok(Self { config: config.clone(), nodes, adjacency, weights })
+        Ok(Self { config: config.clone(), nodes, layers: Linear::new(data, weights) })
     }
 
     fn shape_batches(config: &LightGcnConfig, options: &mut BatchOptions) {
@@ -107,7 +101,7 @@ impl Model for LightGcn {
 
     fn loss(&self, batch: &PairwiseBatch) -> Result<Tensor> {
         let (ids, first) = (self.nodes.of(batch), self.nodes.all()?);
-        let loss = Rows::of(&polynomial(&self.adjacency, &self.weights, &first, &ids)?, batch)?.loss(&self.config.loss)?;
+        let loss = Rows::of(&self.layers.rows(&first, &ids)?, batch)?.loss(&self.config.loss)?;
         if self.config.l2 == 0.0 {
             return Ok(loss);
         }

@@ -16,7 +16,8 @@ use rec_core::sparse::{Matrix, times};
 use rec_core::state::StateReader;
 use rec_core::{Init, Params};
 use rec_data::batch::{BatchOptions, PairwiseBatch};
-use rec_data::graph::{Graph, Normalisation};
+use rec_data::csr::Csr;
+use rec_data::graph::{Graph, Normalisation, with_entries_dropped};
 use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -33,7 +34,8 @@ pub struct NgcfConfig {
     pub embedding_size: usize,
     /// Length of a vector of each further layer.
     pub hidden_sizes: Vec<usize>,
-    /// Share of the edges that a step leaves out, both directions together; none in scoring.
+    /// Share of the adjacency's entries that a step leaves out, the others being scaled up; none in scoring. As the authors' code has it,
+    /// under this name.
     pub node_dropout: f64,
     /// Share of the messages that a layer drops; none in scoring.
     pub dropout: f64,
@@ -77,7 +79,7 @@ impl ModelConfig for NgcfConfig {
 pub struct Ngcf {
     config: NgcfConfig,
     nodes: Nodes,
-    graph: Graph,
+    adjacency: Csr,
     whole: Rc<Matrix>,
     /// Of the step at hand.
     thinned: Option<Rc<Matrix>>,
@@ -123,8 +125,8 @@ impl Model for Ngcf {
 
     fn new(config: &NgcfConfig, data: &TrainView, params: &mut Params) -> Result<Self> {
         let nodes = Nodes::new(data, config.embedding_size, Init::XavierUniform, params)?;
-        let graph = Graph::of(data);
-        let whole = Rc::new(Matrix::of(graph.adjacency(config.normalisation, config.self_loops)));
+        let adjacency = Graph::of(data).adjacency(config.normalisation, config.self_loops);
+        let whole = Rc::new(Matrix::of(adjacency.clone()));
         let mut layers = Vec::new();
         let mut size = config.embedding_size;
         for (at, &next) in config.hidden_sizes.iter().enumerate() {
@@ -139,7 +141,7 @@ impl Model for Ngcf {
             layers.push(Layer { sum, sum_bias, product, product_bias });
             size = next;
         }
-        Ok(Self { config: config.clone(), nodes, graph, whole, thinned: None, seed: params.seed(), layers })
+        Ok(Self { config: config.clone(), nodes, adjacency, whole, thinned: None, seed: params.seed(), layers })
     }
 
     fn shape_batches(config: &NgcfConfig, options: &mut BatchOptions) {
@@ -149,10 +151,8 @@ impl Model for Ngcf {
     fn begin_step(&mut self, step: u64) {
         self.nodes.moved();
         let rate = self.config.node_dropout;
-        self.thinned = (rate > 0.0).then(|| {
-            let graph = self.graph.with_edges_dropped(1.0 - rate, self.seed, step);
-            Rc::new(Matrix::of(graph.adjacency(self.config.normalisation, self.config.self_loops)))
-        });
+        let thinned = || with_entries_dropped(&self.adjacency, 1.0 - rate, self.seed, step);
+        self.thinned = (rate > 0.0).then(|| Rc::new(Matrix::of(thinned())));
     }
 
     fn load_state(&mut self, _from: &StateReader) -> Result<()> {

@@ -1,22 +1,19 @@
 //! SimGCL: LightGCN that also learns to know its nodes again under noise. Yu et al., Are Graph Augmentations Necessary?, SIGIR 2022,
 //! arXiv:2112.08679.
 
-use std::rc::Rc;
-
 use anyhow::Result;
 use rec_core::distinct::Distinct;
 use rec_core::loss::{Loss, LossConfig, LossInput, Similarity, Strangers};
 use rec_core::model::{Model, ModelConfig, Score, Users, Vectors};
 use rec_core::scores::Scores;
-use rec_core::sparse::{Matrix, polynomial, times};
 use rec_core::state::StateReader;
 use rec_core::{Init, Params};
 use rec_data::batch::{BatchOptions, PairwiseBatch};
-use rec_data::graph::{Graph, Normalisation};
 use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use crate::linear::Linear;
 use crate::nodes::Nodes;
 use crate::objective::{Rows, penalty, rows, shape_batches};
 use crate::{check_above_0, check_layers, check_not_negative, check_size};
@@ -72,14 +69,12 @@ impl ModelConfig for SimGclConfig {
 pub struct SimGcl {
     config: SimGclConfig,
     nodes: Nodes,
-    adjacency: Rc<Matrix>,
-    weights: Vec<f32>,
+    layers: Linear,
 }
 
 impl SimGcl {
     fn last(&self) -> Result<Tensor> {
-        let all: Vec<u32> = (0..self.adjacency.num_rows() as u32).collect();
-        polynomial(&self.adjacency, &self.weights, &self.nodes.all()?, &all)
+        self.layers.all(&self.nodes.all()?)
     }
 
     /// The mean of layers with noise.
@@ -87,7 +82,7 @@ impl SimGcl {
         let mut vectors = first.shallow_clone();
         let mut sum: Option<Tensor> = None;
         for _ in 0..self.config.num_layers {
-            vectors = noisy(&times(&self.adjacency, &vectors)?, self.config.noise)?;
+            vectors = noisy(&self.layers.step(&vectors)?, self.config.noise)?;
             sum = Some(sum.map_or_else(|| Ok(vectors.shallow_clone()), |sum| sum.f_add(&vectors))?);
         }
         Ok(sum.map_or_else(|| first.shallow_clone(), |sum| sum / self.config.num_layers as f64))
@@ -127,10 +122,7 @@ impl Model for SimGcl {
 
     fn new(config: &SimGclConfig, data: &TrainView, params: &mut Params) -> Result<Self> {
         let nodes = Nodes::new(data, config.embedding_size, Init::XavierUniform, params)?;
-        let adjacency = Rc::new(Matrix::of(Graph::of(data).adjacency(Normalisation::Symmetric, false)));
-        let mut weights = vec![1.0 / config.num_layers as f32; config.num_layers + 1];
-        weights[0] = 0.0;
-        Ok(Self { config: config.clone(), nodes, adjacency, weights })
+        Ok(Self { config: config.clone(), nodes, layers: Linear::mean_of_moved(data, config.num_layers) })
     }
 
     fn shape_batches(config: &SimGclConfig, options: &mut BatchOptions) {
@@ -148,7 +140,7 @@ impl Model for SimGcl {
 
     fn loss(&self, batch: &PairwiseBatch) -> Result<Tensor> {
         let (ids, first) = (self.nodes.of(batch), self.nodes.all()?);
-        let loss = Rows::of(&polynomial(&self.adjacency, &self.weights, &first, &ids)?, batch)?.loss(&self.config.loss)?;
+        let loss = Rows::of(&self.layers.rows(&first, &ids)?, batch)?.loss(&self.config.loss)?;
         let loss = loss + penalty(&rows(&first, &ids)?, self.config.l2, batch)?;
         if self.config.contrastive_weight == 0.0 {
             return Ok(loss);

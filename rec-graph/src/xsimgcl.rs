@@ -1,21 +1,18 @@
 //! XSimGCL: SimGCL whose two views are the last and an earlier sum of one noisy pass. Yu et al., XSimGCL, TKDE 2023, arXiv:2209.02544.
 
-use std::rc::Rc;
-
 use anyhow::Result;
 use rec_core::loss::LossConfig;
 use rec_core::model::{Model, ModelConfig, Score, Users, Vectors};
 use rec_core::scores::Scores;
-use rec_core::sparse::{Matrix, polynomial, times};
 use rec_core::state::StateReader;
 use rec_core::{Init, Params};
 use rec_data::batch::{BatchOptions, PairwiseBatch};
-use rec_data::graph::{Graph, Normalisation};
 use rec_data::require;
 use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use crate::linear::Linear;
 use crate::nodes::Nodes;
 use crate::objective::{Rows, penalty, rows, shape_batches};
 use crate::simgcl::{known_again, noisy};
@@ -80,14 +77,12 @@ impl ModelConfig for XSimGclConfig {
 pub struct XSimGcl {
     config: XSimGclConfig,
     nodes: Nodes,
-    adjacency: Rc<Matrix>,
-    weights: Vec<f32>,
+    layers: Linear,
 }
 
 impl XSimGcl {
     fn last(&self) -> Result<Tensor> {
-        let all: Vec<u32> = (0..self.adjacency.num_rows() as u32).collect();
-        polynomial(&self.adjacency, &self.weights, &self.nodes.all()?, &all)
+        self.layers.all(&self.nodes.all()?)
     }
 }
 
@@ -97,10 +92,7 @@ impl Model for XSimGcl {
 
     fn new(config: &XSimGclConfig, data: &TrainView, params: &mut Params) -> Result<Self> {
         let nodes = Nodes::new(data, config.embedding_size, Init::XavierUniform, params)?;
-        let adjacency = Rc::new(Matrix::of(Graph::of(data).adjacency(Normalisation::Symmetric, false)));
-        let mut weights = vec![1.0 / config.num_layers as f32; config.num_layers + 1];
-        weights[0] = 0.0;
-        Ok(Self { config: config.clone(), nodes, adjacency, weights })
+        Ok(Self { config: config.clone(), nodes, layers: Linear::mean_of_moved(data, config.num_layers) })
     }
 
     fn shape_batches(config: &XSimGclConfig, options: &mut BatchOptions) {
@@ -121,7 +113,7 @@ impl Model for XSimGcl {
         let (ids, first) = (self.nodes.of(batch), self.nodes.all()?);
         let mut layers = vec![first.shallow_clone()];
         for layer in 0..c.num_layers {
-            layers.push(noisy(&times(&self.adjacency, &layers[layer])?, c.noise)?);
+            layers.push(noisy(&self.layers.step(&layers[layer])?, c.noise)?);
         }
         let mut last = layers[1].shallow_clone();
         for layer in &layers[2..] {

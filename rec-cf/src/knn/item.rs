@@ -1,7 +1,5 @@
 //! Item-kNN.
 
-use std::borrow::Cow;
-
 use anyhow::Result;
 use rayon::prelude::*;
 use rec_core::events::Events;
@@ -14,7 +12,7 @@ use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 
 use super::similarity::{Common, Similarity};
-use crate::history::distinct;
+use crate::history::sum_of_rows;
 
 /// Hyper-parameters. Defaults are RecBole's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -121,17 +119,7 @@ impl Score for ItemKnn {
     }
 
     fn score<'a>(&'a self, users: &Users<'a>) -> Result<Scores<'a>> {
-        let mut scores = vec![0f32; users.len() * self.num_items];
-        let histories: Vec<Cow<[u32]>> = (0..users.len()).map(|u| distinct(users.history(u))).collect();
-        scores.par_chunks_mut(self.num_items).zip(histories).for_each(|(scores, history)| {
-            for &item in &*history {
-                let row = item as usize;
-                for (&candidate, &weight) in self.speaks_for.row(row).iter().zip(self.speaks_for.row_values(row)) {
-                    scores[candidate as usize] += weight;
-                }
-            }
-        });
-        Ok(Scores::Dense(scores.into()))
+        Ok(Scores::Dense(sum_of_rows(&self.speaks_for, users).into()))
     }
 
     fn scores_histories(&self) -> bool {
