@@ -49,10 +49,16 @@ fn main() -> ExitCode {
 fn cargo(args: &[&str]) -> Result<(), String> {
     eprintln!("$ cargo {}", args.join(" "));
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let status = Command::new(cargo)
-        .args(args)
-        .current_dir(libtorch::workspace())
-        .status()
-        .map_err(|error| format!("cargo could not be started: {error}"))?;
+    let mut command = Command::new(cargo);
+    // What `cargo run` tells this program about itself must not reach the builds below: a build script that asks for it (ring's does) would
+    // run again each time that the workspace is built in the other way, and with it nearly everything would be compiled again.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG_")) {
+        command.env_remove(name);
+    }
+    for name in ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_MANIFEST_LINKS"] {
+        command.env_remove(name);
+    }
+    let status =
+        command.args(args).current_dir(libtorch::workspace()).status().map_err(|error| format!("cargo could not be started: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("`cargo {}` failed ({status})", args.join(" "))) }
 }
