@@ -1,7 +1,6 @@
 //! A table's runs as a queue on disk: anchors first, then gate rows, then ledger rows; cheap before dear; each goes on where it was
 //! cut off. A row that starts from others comes after them.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -106,20 +105,15 @@ pub fn run(bench: &Bench, root: &Path, table: &Table, rows: &[String], most: Pri
             jobs.push(Job { row, run, config, origins });
         }
     }
-    // The runs that a row ranks are there before it.
-    for name in jobs.iter().map(|job| &job.row.name).collect::<BTreeSet<_>>() {
-        let row = table.rows.iter().find(|r| &r.name == name);
-        if let Some((theirs, row)) = row.map(Row::ranked).transpose()?.flatten() {
-            run(bench, root, &theirs, &[row.name], most)?;
-        }
-    }
     let dataset = open_data(&table.protocol, &bench.folders, None)?;
     let mut failed = Vec::new();
     for job in &jobs {
         let path = place(root, table, job.row, &job.config, job.run)?;
         let of = jobs.iter().filter(|j| j.row.name == job.row.name).count();
         let label = if of == 1 { job.row.name.clone() } else { format!("{} {}/{of}", job.row.name, job.run + 1) };
-        let ended = bench.run(&label, &job.config, &job.origins, &dataset, &path).with_context(|| format!("table {}, {label}", table.id));
+        let ended = run_ranked(bench, root, job.row, most)
+            .and_then(|()| bench.run(&label, &job.config, &job.origins, &dataset, &path))
+            .with_context(|| format!("table {}, {label}", table.id));
         match ended {
             Ok(_) => {}
             Err(error)
@@ -139,6 +133,12 @@ pub fn run(bench: &Bench, root: &Path, table: &Table, rows: &[String], most: Pri
         None => Ok(()),
         Some((label, error)) => Err(error.context(format!("{label} failed, the other runs of the table went on"))),
     }
+}
+
+/// Runs what is missing of the row of another table that `row` ranks, where it ranks one.
+fn run_ranked(bench: &Bench, root: &Path, row: &Row, most: Priority) -> Result<()> {
+    let Some((theirs, row)) = row.ranked()? else { return Ok(()) };
+    run(bench, root, &theirs, &[row.name], most)
 }
 
 #[cfg(test)]
