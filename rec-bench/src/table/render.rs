@@ -43,14 +43,14 @@ fn rows(cells: &[Cell]) -> Vec<[String; 7]> {
 }
 
 fn heading(table: &Table, cells: &[Cell]) -> String {
-    let runs = cells.iter().map(|c| c.values.len()).max().unwrap_or(0);
     let splits = table.protocol.split_seeds.len();
+    let several = || cells.iter().map(|c| c.values.len()).filter(|&n| n > 1);
+    let (fewest, runs) = (several().min().unwrap_or(splits), several().max().unwrap_or(splits));
+    let number = if fewest < runs { format!("{fewest} to {runs}") } else { runs.to_string() };
     let over = if splits > 1 {
-        format!("mean of {splits} splits")
+        format!("mean of {number} splits")
     } else if runs > 1 {
-        let fewest = cells.iter().map(|c| c.values.len()).filter(|&n| n > 1).min().unwrap_or(runs);
-        let seeds = if fewest < runs { format!("{fewest} to {runs}") } else { runs.to_string() };
-        format!("mean of {seeds} seeds where a model draws")
+        format!("mean of {number} seeds where a model draws")
     } else {
         "one run a row".into()
     };

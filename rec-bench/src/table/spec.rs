@@ -69,7 +69,8 @@ pub struct Row {
     pub start: Vec<String>,
     /// How its hyper-parameters were found.
     pub tuned: String,
-    /// Seeds of a model that draws; where the protocol has several split seeds, run i uses the i-th of both.
+    /// Seeds of a model that draws; where the protocol has several split seeds, run i uses the i-th of both. More than one seed, but fewer
+    /// than splits, are runs on the first of these.
     #[serde(default)]
     pub seeds: Vec<u64>,
     /// Whether it is run before the others.
@@ -303,11 +304,11 @@ impl Row {
     /// a usage problem that names the key.
     pub fn configs(&self, table: &Table, registry: &Registry) -> Result<Vec<(RunConfig, Origins)>> {
         let splits = table.protocol.split_seeds.len();
-        let runs = self.seeds.len().max(splits).max(1);
+        let runs = if self.seeds.len() > 1 { self.seeds.len() } else { splits.max(1) };
         require!(
-            splits == 1 || self.seeds.len() <= 1 || self.seeds.len() == splits,
+            splits == 1 || runs <= splits,
             Usage,
-            "{}: `{}` has {} seeds, the protocol {splits} splits: give one seed, or one a split",
+            "{}: `{}` has {} seeds, the protocol {splits} splits: give one seed, or at most one a split",
             table.id,
             self.name,
             self.seeds.len()
