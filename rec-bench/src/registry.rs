@@ -83,6 +83,18 @@ impl Registry {
         registry.gradient::<rec_seq::Sqn>("sqn", "next-item prediction with a Q-learning head beside it");
         registry.gradient::<rec_seq::Sac>("sac", "the same, the prediction's loss weighted by the learnt Q-values");
         registry.gradient::<rec_seq::Reinforce>("reinforce", "policy gradient with off-policy and top-K correction");
+        registry.fit::<rec_ctr::Rate>("rate", "how often rows with a feature have the label");
+        registry.gradient::<rec_ctr::Lr>("lr", "logistic regression over all features of a row");
+        registry.gradient::<rec_ctr::Poly2>("poly2", "the same with a weight for every pair of features");
+        registry.gradient::<rec_ctr::Fm>("fm", "factorisation machine: products of the fields' vectors");
+        registry.gradient::<rec_ctr::FwFm>("fwfm", "the same, each pair of fields weighted");
+        registry.gradient::<rec_ctr::Ffm>("ffm", "the same, a vector for each field that a feature meets");
+        registry.gradient::<rec_ctr::WideDeep>("wide-deep", "linear with declared crosses, beside a perceptron");
+        registry.gradient::<rec_ctr::DeepFm>("deepfm", "factorisation machine beside a perceptron, vectors shared");
+        registry.gradient::<rec_ctr::Dcn>("dcn", "cross layers beside a perceptron (DCNv2)");
+        registry.gradient::<rec_ctr::AutoInt>("autoint", "self-attention among the fields of a row");
+        registry.gradient::<rec_ctr::Din>("din", "past items weighted by the item asked about");
+        registry.gradient::<rec_ctr::Bst>("bst", "transformer over past items and the item asked about");
         registry
     }
 

@@ -78,10 +78,15 @@ impl Bench<'_> {
         };
         let test = Clock::new();
         let learned = learned_from(&config, &prepared);
-        // A protocol may measure rankings and ratings; a model that only ranks is measured where it can be.
-        let can = |m: &&Metric| !m.is_rating() || trainer.model().pair_score().is_some();
+        // A protocol may measure rankings, ratings and labels; a model is measured where it can be.
+        let model = trainer.model();
+        let can = |m: &&Metric| match m {
+            m if m.is_rating() => model.pair_score().is_some(),
+            m if m.is_of_labels() => model.label_score().is_some(),
+            _ => model.num_items() > 0,
+        };
         let metrics: Vec<Metric> = config.protocol.metrics.iter().filter(can).copied().collect();
-        require!(!metrics.is_empty(), Usage, "`{}` predicts no ratings, and the protocol measures nothing else", config.name);
+        require!(!metrics.is_empty(), Usage, "`{}` predicts nothing that the protocol measures", config.name);
         let evaluation = evaluate(trainer.model(), &prepared.views.test, learned, &metrics)?;
         let result = RunResult {
             config_hash: config.hash()?,
@@ -339,7 +344,7 @@ fn write_board(
     for (metric, value) in &evaluation.values {
         board.scalar(&format!("test/{metric}"), epoch, *value)?;
     }
-    if evaluation.values.iter().any(|(m, _)| !m.is_rating())
+    if evaluation.values.iter().any(|(m, _)| m.is_ranking())
         && let Some((labels, probabilities)) = report::labelled_scores(model, &prepared.views.test)?
     {
         board.pr_curve("test/relevant_among_all", epoch, &labels, &probabilities, None, 201)?;

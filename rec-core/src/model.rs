@@ -1,7 +1,7 @@
 //! What a researcher writes: a config, the parameters, a loss, scores. All else is given.
 
 use anyhow::Result;
-use rec_data::batch::{Batch, BatchOptions};
+use rec_data::batch::{Batch, BatchOptions, FieldsBatch};
 use rec_data::csr::Csr;
 use rec_data::view::{HeldOut, TrainView};
 use rec_data::windows::Windows;
@@ -90,7 +90,7 @@ impl<'a> Users<'a> {
 
 /// Scores of every item for users, and what else the model can do.
 pub trait Score {
-    /// The number of items that are scored.
+    /// The number of items that are scored; 0 where the model ranks no items.
     fn num_items(&self) -> usize;
 
     /// Scores of all items for each of `users`; higher is better, −∞ is never recommended.
@@ -114,6 +114,11 @@ pub trait Score {
         None
     }
 
+    /// Predicted labels of rows, where the model makes such predictions.
+    fn label_score(&self) -> Option<&dyn LabelScore> {
+        None
+    }
+
     /// A vector for each item, where the model has such vectors: for nearest neighbours, export, the projector.
     fn item_vectors(&self) -> Option<Vectors<'_>> {
         None
@@ -132,6 +137,20 @@ pub trait PairScore {
     /// # Errors
     /// where a pair is out of range.
     fn predict(&self, users: &[u32], items: &[u32]) -> Result<Vec<f32>>;
+}
+
+/// Predicts the label of a row from its fields.
+pub trait LabelScore {
+    /// Whether it wants histories as lists.
+    fn wants_lists(&self) -> bool {
+        false
+    }
+
+    /// One logit a row: the natural logarithm of the odds that its label is 1.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    fn logits(&self, rows: &FieldsBatch) -> Result<Vec<f32>>;
 }
 
 /// Vectors, one a row.

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use rec_data::dataset::Dataset;
+use rec_data::fields::FieldSpec;
 use rec_data::filter::{self, Filter, Funnel};
 use rec_data::questions::Questions;
 use rec_data::split::{Nested, SplitSpec, split};
@@ -51,6 +52,9 @@ pub struct Protocol {
     /// Whether held-out rows of users or items without a training row are dropped.
     #[serde(default)]
     pub drop_cold: bool,
+    /// What rows show models that predict their labels; a row's label is whether it is relevant. None are left out of the canonical form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldSpec>,
     /// What is measured; definitions are those of [`crate::eval::MetricKind`].
     pub metrics: Vec<Metric>,
     /// Of equal scores, relevant items come last.
@@ -167,6 +171,7 @@ impl Protocol {
             candidates: self.candidates.clone(),
             valid_candidates: selection.candidates.clone(),
             drop_cold: self.drop_cold,
+            fields: self.fields.clone(),
         };
         let lists = dataset.candidates.as_ref().map(|lists| lists.renumbered(&dataset.interactions, &interactions));
         let views = views(&interactions, lists.as_ref(), &split, &asking, seed)?;

@@ -24,7 +24,7 @@ const METRICS: [&str; 17] = [
     "map@10",
     "map_min@10",
     "novelty@10",
-    "auc",
+    "auc_user",
     "coverage@10",
     "gini@10",
     "gini@20",
@@ -350,7 +350,7 @@ fn a_score_that_is_nan_or_infinite_is_an_error_that_names_user_and_item() {
             // The item is relevant, or another one is; all items are ranked, or few are.
             for relevant in [item as u32, 300] {
                 for candidates in [None, Some(vec![3, item as u32, 650])] {
-                    for names in [&METRICS[..], &["ndcg@10"], &["auc"]] {
+                    for names in [&METRICS[..], &["ndcg@10"], &["auc_user"]] {
                         let metrics: Vec<Metric> = names.iter().map(|name| name.parse().expect("a metric's name")).collect();
                         let held = Questions::single(items, relevant, candidates.clone()).held_out();
                         for model in [&model, &model.dense()] {
@@ -378,7 +378,7 @@ fn an_item_at_minus_infinity_is_never_recommended() {
     for item in (0..items).filter(|i| ![7, 21].contains(i)) {
         model.bias[item] = f32::NEG_INFINITY;
     }
-    let names = ["hit@20", "precision@20", "recall@20", "coverage@20", "ndcg@20", "auc"];
+    let names = ["hit@20", "precision@20", "recall@20", "coverage@20", "ndcg@20", "auc_user"];
     let metrics = names.map(|name| name.parse::<Metric>().expect("a metric's name"));
     let everything: Vec<u32> = (0..items as u32).collect();
     for model in [&model, &model.dense()] {

@@ -52,6 +52,17 @@ impl Csr {
         Self { starts, columns, values: Vec::new(), num_columns }
     }
 
+    /// From where each row starts (and the last one ends), the columns and the values, which may be absent.
+    ///
+    /// # Panics
+    /// where they do not fit together.
+    pub fn from_parts(starts: Vec<usize>, columns: Vec<u32>, values: Vec<f32>, num_columns: usize) -> Self {
+        assert!(starts.first() == Some(&0) && starts.last() == Some(&columns.len()) && starts.is_sorted());
+        assert!(values.is_empty() || values.len() == columns.len());
+        assert!(columns.iter().all(|&c| (c as usize) < num_columns));
+        Self { starts, columns, values, num_columns }
+    }
+
     /// The same matrix with each row's entries by rising column, equal columns merged (values added).
     pub fn sorted(&self) -> Self {
         let mut out = Self { starts: vec![0], num_columns: self.num_columns, ..Self::default() };

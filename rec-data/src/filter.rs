@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::{Interactions, require};
+use crate::{Interactions, problem, require};
 
 /// One filter; a protocol lists them in the order in which they are applied.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,11 @@ pub enum Filter {
     Value {
         /// The smallest value kept.
         at_least: f32,
+    },
+    /// Drops rows whose value is `value`: a middle rating that says neither yes nor no.
+    ValueOtherThan {
+        /// The value dropped.
+        value: f32,
     },
     /// Keeps rows with `from` ≤ time < `until`.
     Time {
@@ -84,6 +89,10 @@ impl fmt::Display for Funnel {
     }
 }
 
+fn values_of(data: &Interactions) -> Result<&[f32]> {
+    data.values.as_deref().ok_or_else(|| problem!(Usage, "a filter by value needs ratings, and this data has none"))
+}
+
 /// Applies `filters` in order, then drops users and items without rows from the vocabularies (numbers stay in their order).
 ///
 /// # Errors
@@ -100,10 +109,12 @@ pub fn apply(data: &Interactions, filters: &[Filter]) -> Result<(Interactions, F
     for filter in filters {
         match filter {
             Filter::Value { at_least } => {
-                let Some(values) = data.values.as_deref() else {
-                    crate::fail!(Usage, "the filter `value` needs ratings, and this data has none")
-                };
+                let values = values_of(data)?;
                 rows.retain(|&r| values[r as usize] >= *at_least);
+            }
+            Filter::ValueOtherThan { value } => {
+                let values = values_of(data)?;
+                rows.retain(|&r| values[r as usize] != *value);
             }
             Filter::Time { from, until } => {
                 let Some(times) = data.times.as_deref() else {
@@ -144,6 +155,7 @@ impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Filter::Value { at_least } => write!(f, "value ≥ {at_least}"),
+            Filter::ValueOtherThan { value } => write!(f, "value ≠ {value}"),
             Filter::Time { from, until } => write!(f, "time in {from}..{until}"),
             Filter::Duplicates { keep: Keep::First } => write!(f, "first of duplicates"),
             Filter::Duplicates { keep: Keep::Last } => write!(f, "last of duplicates"),

@@ -11,6 +11,7 @@ pub mod csr;
 pub mod dataset;
 pub mod features;
 pub mod fetch;
+pub mod fields;
 pub mod filter;
 pub mod folders;
 pub mod graph;

@@ -130,7 +130,7 @@ pub struct CellSpec {
     pub disputed: Option<String>,
 }
 
-const SHIPPED: [(&str, &str); 20] = [
+const SHIPPED: [(&str, &str); 22] = [
     ("quickstart", include_str!("../../tables/quickstart.toml")),
     ("ml-100k-cornac", include_str!("../../tables/ml-100k-cornac.toml")),
     ("ml-100k-msrec", include_str!("../../tables/ml-100k-msrec.toml")),
@@ -143,6 +143,8 @@ const SHIPPED: [(&str, &str); 20] = [
     ("ml-1m-autorec", include_str!("../../tables/ml-1m-autorec.toml")),
     ("ml-1m-nce-plrec", include_str!("../../tables/ml-1m-nce-plrec.toml")),
     ("ml-1m-folded-in", include_str!("../../tables/ml-1m-folded-in.toml")),
+    ("ml-1m-autoint", include_str!("../../tables/ml-1m-autoint.toml")),
+    ("ml-1m-histories", include_str!("../../tables/ml-1m-histories.toml")),
     ("ml-10m-autorec", include_str!("../../tables/ml-10m-autorec.toml")),
     ("ml-20m-vae", include_str!("../../tables/ml-20m-vae.toml")),
     ("rsc15-100k", include_str!("../../tables/rsc15-100k.toml")),
@@ -215,7 +217,7 @@ impl Table {
     /// A metric's name in this table: where a few candidates are ranked instead of all items, the name says which.
     pub fn label(&self, metric: Metric) -> String {
         match (&self.protocol.candidates, &self.candidates) {
-            _ if metric.is_rating() => metric.to_string(),
+            _ if !metric.is_ranking() => metric.to_string(),
             (Candidates::Sampled(drawn), _) => {
                 format!("{metric}[{}{}]", if drawn.popularity_percent == 0 { "uni" } else { "pop" }, drawn.n)
             }

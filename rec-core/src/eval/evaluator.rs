@@ -10,8 +10,8 @@ use super::exposure::{exposure, surprise};
 use super::metric::{Metric, MetricKind};
 use super::product::ItemPanels;
 use super::ranking::RankedList;
-use super::rating;
 use super::top_k::TopK;
+use super::{labelled, rating};
 use crate::model::{Score, Users};
 use crate::scores::{Factors, Scores};
 
@@ -57,7 +57,7 @@ struct UserResult {
 /// a numeric problem that names user and item where a score is NaN or infinite; a usage problem where a metric needs what the model
 /// or the data has not.
 pub fn evaluate(model: &dyn Score, held: &HeldOut, train: &TrainView, metrics: &[Metric]) -> Result<Evaluation> {
-    let ranked: Vec<Metric> = metrics.iter().copied().filter(|m| !m.is_rating()).collect();
+    let ranked: Vec<Metric> = metrics.iter().copied().filter(Metric::is_ranking).collect();
     let mut evaluation = Evaluation { users: held.users().to_vec(), ..Evaluation::default() };
     if !ranked.is_empty() {
         require!(!held.users().is_empty(), Usage, "no user has a relevant held-out row: there is nothing to rank");
@@ -71,6 +71,7 @@ pub fn evaluate(model: &dyn Score, held: &HeldOut, train: &TrainView, metrics: &
         evaluate_rankings(model, held, train, &ranked, &mut evaluation)?;
     }
     evaluate_ratings(model, held, metrics, &mut evaluation)?;
+    labelled::evaluate(model, held, metrics, &mut evaluation)?;
     evaluation.values.sort_by_key(|(m, _)| metrics.iter().position(|asked| asked == m));
     Ok(evaluation)
 }
@@ -118,7 +119,7 @@ impl Plan {
         Self {
             listed: metrics.iter().copied().filter(Metric::is_per_user).collect(),
             k: metrics.iter().map(|m| m.cutoff).max().unwrap_or(0).max(1),
-            wants_auc: any(MetricKind::Auc),
+            wants_auc: any(MetricKind::AucUser),
             keeps_top: any(MetricKind::Coverage) || any(MetricKind::Gini),
             surprise,
         }
@@ -312,7 +313,7 @@ fn finish(plan: &Plan, scratch: &mut Scratch) -> UserResult {
     let list = RankedList { items, relevant: &scratch.relevant, values: &scratch.values };
     let counts = !scratch.relevant.is_empty();
     let metric = |&metric: &Metric| match metric.kind {
-        MetricKind::Auc => scratch.auc.value(),
+        MetricKind::AucUser => scratch.auc.value(),
         MetricKind::Novelty if counts => {
             let shown = &items[..metric.cutoff.min(items.len())];
             Some(shown.iter().map(|e| plan.surprise[e.1 as usize]).sum::<f64>() / shown.len() as f64)

@@ -35,8 +35,8 @@ pub enum MetricKind {
     Map,
     /// Σ over relevant places of the precision up to there, over min(K, |R|).
     MapMin,
-    /// Share of (relevant, other) pairs of candidates in the right order, ties one half; per user.
-    Auc,
+    /// Share of (relevant, other) pairs of candidates in the right order, ties one half; mean over users.
+    AucUser,
     /// Share of all items that are in the L of at least one user.
     Coverage,
     /// Gini index of how often items are in an L: Σ(2i − n − 1)x_i / (n Σx), x rising over all n items. 0 is even, 1 is all on one.
@@ -51,6 +51,18 @@ pub enum MetricKind {
     RmseUser,
     /// Mean over users of each user's own MAE.
     MaeUser,
+    /// Share of (positive, negative) pairs of labelled rows in the right order, ties one half.
+    Auc,
+    /// Mean over users of the AUC of the user's own labelled rows, weighted by their number; users with one label only are left out (Zhu
+    /// et al., KDD 2017).
+    Gauc,
+    /// mean −(y ln p + (1 − y) ln(1 − p)) over labelled rows, p clipped to [1e-7, 1 − 1e-7].
+    LogLoss,
+    /// Relative information: 1 − LogLoss / H, H being the LogLoss of the share of positives (He et al., ADKDD 2014, normalised entropy
+    /// taken from 1).
+    RelativeInformation,
+    /// Sum of predicted probabilities over the number of positives: 1 is calibrated.
+    Calibration,
 }
 
 /// A metric with its cut-off: `ndcg@10`.
@@ -62,7 +74,7 @@ pub struct Metric {
     pub cutoff: usize,
 }
 
-const KINDS: [(&str, MetricKind, bool); 20] = [
+const KINDS: [(&str, MetricKind, bool); 25] = [
     ("hit", MetricKind::Hit, true),
     ("recall", MetricKind::Recall, true),
     ("recall_min", MetricKind::RecallMin, true),
@@ -78,17 +90,23 @@ const KINDS: [(&str, MetricKind, bool); 20] = [
     ("coverage", MetricKind::Coverage, true),
     ("gini", MetricKind::Gini, true),
     ("novelty", MetricKind::Novelty, true),
-    ("auc", MetricKind::Auc, false),
+    ("auc_user", MetricKind::AucUser, false),
     ("rmse", MetricKind::Rmse, false),
     ("mae", MetricKind::Mae, false),
     ("rmse_user", MetricKind::RmseUser, false),
     ("mae_user", MetricKind::MaeUser, false),
+    ("auc", MetricKind::Auc, false),
+    ("gauc", MetricKind::Gauc, false),
+    ("logloss", MetricKind::LogLoss, false),
+    ("relative_information", MetricKind::RelativeInformation, false),
+    ("calibration", MetricKind::Calibration, false),
 ];
 
 impl Metric {
     /// Whether a larger value is a better one.
     pub fn higher_is_better(&self) -> bool {
-        !matches!(self.kind, MetricKind::Gini | MetricKind::Rmse | MetricKind::Mae | MetricKind::RmseUser | MetricKind::MaeUser)
+        use MetricKind::{Gini, LogLoss, Mae, MaeUser, Rmse, RmseUser};
+        !matches!(self.kind, Gini | Rmse | Mae | RmseUser | MaeUser | LogLoss)
     }
 
     /// Whether it is computed from predicted values, not from a ranking.
@@ -96,9 +114,21 @@ impl Metric {
         matches!(self.kind, MetricKind::Rmse | MetricKind::Mae | MetricKind::RmseUser | MetricKind::MaeUser)
     }
 
+    /// Whether it is computed from the predicted labels of rows.
+    pub fn is_of_labels(&self) -> bool {
+        use MetricKind::{Auc, Calibration, Gauc, LogLoss, RelativeInformation};
+        matches!(self.kind, Auc | Gauc | LogLoss | RelativeInformation | Calibration)
+    }
+
+    /// Whether it is computed from ranked items.
+    pub fn is_ranking(&self) -> bool {
+        !self.is_rating() && !self.is_of_labels()
+    }
+
     /// Whether it is a mean over users of a value a user.
     pub fn is_per_user(&self) -> bool {
-        !matches!(self.kind, MetricKind::Coverage | MetricKind::Gini | MetricKind::Rmse | MetricKind::Mae)
+        let of_all = matches!(self.kind, MetricKind::Coverage | MetricKind::Gini | MetricKind::Rmse | MetricKind::Mae);
+        !of_all && !self.is_of_labels()
     }
 
     /// Names of all metrics.

@@ -2,6 +2,7 @@
 
 mod evaluator;
 mod exposure;
+mod labelled;
 mod metric;
 mod pointwise;
 mod product;

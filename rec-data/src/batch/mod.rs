@@ -1,5 +1,6 @@
 //! Batches: what a model learns from in one step. Few kinds serve every family; each brings its own way of being made.
 
+mod fields;
 mod next_items;
 mod pairwise;
 mod prefetch;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+pub use fields::FieldsBatch;
 pub use next_items::{History, NextItemBatch};
 pub use pairwise::PairwiseBatch;
 pub use prefetch::Prefetch;
@@ -83,6 +85,9 @@ pub struct BatchOptions {
     /// Whether next items come with their ages. A model's own key too.
     #[serde(skip)]
     pub example_age: bool,
+    /// Whether a labelled row's histories come as lists. A model's own key too.
+    #[serde(skip)]
+    pub history_lists: bool,
 }
 
 /// The training rows of an epoch.
@@ -147,6 +152,7 @@ impl Default for BatchOptions {
             max_len: 0,
             history: History::default(),
             example_age: false,
+            history_lists: false,
         }
     }
 }

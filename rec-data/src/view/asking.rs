@@ -9,6 +9,7 @@ use super::train::Names;
 use super::{Excluded, HeldOut, RatedRows, SampledCandidates, TestView, TrainView, ValidView};
 use crate::candidates::CandidateLists;
 use crate::csr::Csr;
+use crate::fields::{Encoded, Encoders, FieldSpec, LabelledRows};
 use crate::interactions::Interactions;
 use crate::questions::{Asked, Held, Questions, rows_of_users};
 use crate::split::Split;
@@ -30,6 +31,9 @@ pub struct Asking {
     pub valid_candidates: Option<Candidates>,
     /// Whether held-out rows of users or items without a training row are dropped.
     pub drop_cold: bool,
+    /// What rows show a model that predicts their labels: whether a row is relevant. Where there is no threshold of relevance, that is
+    /// whether its value is above 0.
+    pub fields: Vec<FieldSpec>,
 }
 
 /// Which items are not recommended to a user.
@@ -83,13 +87,15 @@ pub struct Views {
 /// a usage problem where the candidates or the mask need what the data has not.
 pub fn views(data: &Interactions, published: Option<&CandidateLists>, split: &Split, asking: &Asking, seed: u64) -> Result<Views> {
     let names = Names::of(data);
-    let train = Arc::new(TrainView::new(data, &names, &split.train));
+    let labelling = Labelling::new(data, split, asking)?;
+    let view = |rows: &[u32]| Arc::new(TrainView::new(data, &names, rows).with_labels(labelling.as_ref().map(|l| l.of(rows))));
+    let train = view(&split.train);
     let (all_rows, all_of_train) = if split.valid.is_empty() || !split.valid_context.is_empty() {
         (split.train.clone(), Arc::clone(&train))
     } else {
         let mut rows = [&split.train[..], &split.valid].concat();
         rows.sort_unstable();
-        let view = Arc::new(TrainView::new(data, &names, &rows));
+        let view = view(&rows);
         (rows, view)
     };
     let valid = if split.valid.is_empty() {
@@ -105,11 +111,37 @@ pub fn views(data: &Interactions, published: Option<&CandidateLists>, split: &Sp
         };
         let asking = Asking { candidates, ..asking.clone() };
         let rows = Rows { learned: &split.train, history: &split.train, context: &split.valid_context, held: &split.valid };
-        Some(ValidView(held_out(data, None, &rows, &asking, &train, seed ^ 1)?))
+        let held = held_out(data, None, &rows, &asking, &train, seed ^ 1)?;
+        Some(ValidView(HeldOut { labelled: labelling.as_ref().map(|l| l.of(rows.held)), ..held }))
     };
     let rows = Rows { learned: &split.train, history: &all_rows, context: &split.context, held: &split.test };
-    let test = TestView(held_out(data, published, &rows, asking, &all_of_train, seed)?);
+    let held = held_out(data, published, &rows, asking, &all_of_train, seed)?;
+    let test = TestView(HeldOut { labelled: labelling.as_ref().map(|l| l.of(rows.held)), ..held });
     Ok(Views { train, valid, test, all_of_train })
+}
+
+/// How rows get features and labels.
+struct Labelling<'a> {
+    encoded: Arc<Encoded>,
+    label: Box<dyn Fn(u32) -> bool + 'a>,
+}
+
+impl<'a> Labelling<'a> {
+    /// Fits the fields on the training rows; `None` where there are no fields.
+    fn new(data: &'a Interactions, split: &Split, asking: &Asking) -> Result<Option<Self>> {
+        if asking.fields.is_empty() {
+            return Ok(None);
+        }
+        let Some(values) = data.values.as_deref() else { fail!(Usage, "`fields` are for rows with labels, and this data has no values") };
+        let threshold = asking.relevant_at_least;
+        let label = move |r: u32| threshold.map_or(values[r as usize] > 0.0, |t| values[r as usize] >= t);
+        let encoders = Encoders::fit(&asking.fields, data, &split.train)?;
+        Ok(Some(Self { encoded: Arc::new(Encoded::new(encoders, data, &label)?), label: Box::new(label) }))
+    }
+
+    fn of(&self, rows: &[u32]) -> LabelledRows {
+        LabelledRows::new(&self.encoded, rows.to_vec(), rows.iter().map(|&r| f32::from(u8::from((self.label)(r)))).collect())
+    }
 }
 
 /// Row numbers that a question is made of.
@@ -195,7 +227,7 @@ fn held_out(
     let held_out_whole = each_next || !rows.context.is_empty();
     let is_new = |user: u32| held_out_whole && train.by_user().row(user as usize).is_empty();
     let known_as = users.iter().map(|&user| if is_new(user) { HeldOut::NEW } else { user }).collect();
-    Ok(HeldOut { users, known_as, in_a_row, histories, masked, targets, candidates, blocked, rows: rated })
+    Ok(HeldOut { users, known_as, in_a_row, histories, masked, targets, candidates, blocked, rows: rated, labelled: None })
 }
 
 /// The items of each history whose value is at least `least`, rising, each once.

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use crate::csr::Csr;
+use crate::fields::LabelledRows;
 use crate::windows::Windows;
 
 /// What is asked of a model about held-out rows.
@@ -18,6 +19,7 @@ pub struct HeldOut {
     pub(super) candidates: Option<Csr>,
     pub(super) blocked: Vec<u32>,
     pub(super) rows: RatedRows,
+    pub(super) labelled: Option<LabelledRows>,
 }
 
 /// Held-out rows one by one, for rating metrics.
@@ -65,6 +67,7 @@ impl HeldOut {
             candidates,
             blocked: Vec::new(),
             rows,
+            labelled: None,
         }
     }
 
@@ -126,6 +129,11 @@ impl HeldOut {
         &self.rows
     }
 
+    /// All held-out rows with features and labels, where the protocol names fields.
+    pub fn labelled(&self) -> Option<&LabelledRows> {
+        self.labelled.as_ref()
+    }
+
     /// The users at `at` (places in [`users`](Self::users)), for a look at a part of them.
     pub fn subset(&self, at: &[usize]) -> Self {
         let ids: Vec<u32> = at.iter().map(|&i| i as u32).collect();
@@ -139,6 +147,7 @@ impl HeldOut {
             candidates: self.candidates.as_ref().map(|c| c.select(&ids)),
             blocked: self.blocked.clone(),
             rows: RatedRows::default(),
+            labelled: None,
         }
     }
 }

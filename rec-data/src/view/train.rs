@@ -2,10 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::Vocabulary;
+use anyhow::Result;
+
 use crate::csr::Csr;
 use crate::features::Features;
+use crate::fields::LabelledRows;
 use crate::interactions::Interactions;
+use crate::{Vocabulary, fail};
 
 /// The rows that a model learns from, and what they imply.
 #[derive(Debug)]
@@ -19,6 +22,7 @@ pub struct TrainView {
     by_item: OnceLock<Csr>,
     sequences: OnceLock<Csr>,
     has: OnceLock<Option<Vec<u64>>>,
+    labelled: Option<LabelledRows>,
 }
 
 /// The largest table of who has what that is kept as bits: 64 MiB.
@@ -46,7 +50,13 @@ impl TrainView {
             by_item: OnceLock::new(),
             sequences: OnceLock::new(),
             has: OnceLock::new(),
+            labelled: None,
         }
+    }
+
+    /// The same rows, with features and labels.
+    pub(super) fn with_labels(self, labelled: Option<LabelledRows>) -> Self {
+        Self { labelled, ..self }
     }
 
     /// A view of all rows of `data`: to train on everything, outside any protocol.
@@ -140,6 +150,17 @@ impl TrainView {
             }
             None => self.by_user().contains(user as usize, item),
         }
+    }
+
+    /// The rows with features and labels, for models that predict labels.
+    ///
+    /// # Errors
+    /// a usage problem where the protocol has no fields.
+    pub fn labelled(&self) -> Result<&LabelledRows> {
+        let Some(labelled) = &self.labelled else {
+            fail!(Usage, "this model predicts a row's label from its fields, and the protocol names no `fields`")
+        };
+        Ok(labelled)
     }
 
     /// How many training rows each item has.

@@ -1,0 +1,72 @@
+//! Factorisation machine: w₀ + Σ wᵢxᵢ + Σ_{f<g} ⟨v_f, v_g⟩. Rendle, ICDM 2010, eq. 1 in the linear-time form of its lemma 3.1.
+//!
+//! v_f is the vector of field f: what its features, or the mean of several, give. So the features of one field do not interact.
+
+use anyhow::Result;
+use rec_core::model::ModelConfig;
+use rec_core::{Init, Params};
+use rec_data::fields::LabelledRows;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::embedding::{Embedding, FirstOrder, Taken};
+use crate::{Clicks, Network, check_above_0, check_size};
+
+/// Hyper-parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FmConfig {
+    /// Length of a vector.
+    pub embedding_size: usize,
+    /// Standard deviation of the vectors' initial values.
+    pub init_std: f64,
+}
+
+impl Default for FmConfig {
+    fn default() -> Self {
+        Self { embedding_size: 16, init_std: 0.01 }
+    }
+}
+
+impl ModelConfig for FmConfig {
+    fn check(&self) -> Result<()> {
+        check_size("embedding_size", self.embedding_size)?;
+        check_above_0("init_std", self.init_std)
+    }
+}
+
+/// Factorisation machine.
+pub type Fm = Clicks<FmNetwork>;
+
+/// Its parameters.
+pub struct FmNetwork {
+    first_order: FirstOrder,
+    vectors: Embedding,
+}
+
+impl Network for FmNetwork {
+    type Config = FmConfig;
+
+    fn new(config: &FmConfig, rows: &LabelledRows, params: &mut Params) -> Result<Self> {
+        let fields = rows.encoders();
+        let init = Init::Normal { std: config.init_std };
+        Ok(Self {
+            first_order: FirstOrder::new(fields, params)?,
+            vectors: Embedding::new("vectors", fields, config.embedding_size, init, params)?,
+        })
+    }
+
+    fn logits(&self, rows: &Taken) -> Result<Tensor> {
+        Ok(self.first_order.of(rows)? + second_order(&self.vectors.of(rows)?)?)
+    }
+}
+
+/// Σ_{f<g} ⟨v_f, v_g⟩ = ½ Σ_k ((Σ_f v_fk)² − Σ_f v_fk²).
+///
+/// # Shapes
+/// `[B, F, d]` to `[B]`
+pub(crate) fn second_order(vectors: &Tensor) -> Result<Tensor> {
+    let square_of_sum = vectors.f_sum_dim_intlist(1, false, None::<Kind>)?.f_square()?.f_sum_dim_intlist(1, false, None::<Kind>)?;
+    let sum_of_squares = vectors.f_square()?.f_sum_dim_intlist([1i64, 2].as_slice(), false, None::<Kind>)?;
+    Ok((square_of_sum - sum_of_squares) * 0.5)
+}

@@ -1,0 +1,201 @@
+//! The features of all rows of a data set, each stored once a user, an item or a row.
+
+use std::ops::Range;
+
+use anyhow::Result;
+
+use super::encoder::{Encoders, Field, FieldKind, MISSING};
+use super::raw::{Of, Raw, raw};
+use super::spec::Encoding;
+use crate::Interactions;
+use crate::csr::Csr;
+use crate::windows::Windows;
+
+/// What days are counted in.
+const SECONDS_OF_A_DAY: f64 = 86_400.0;
+
+/// Features of every row.
+#[derive(Debug)]
+pub struct Encoded {
+    encoders: Encoders,
+    /// In the order of the fields.
+    columns: Vec<Column>,
+    users: crate::Column<u32>,
+    items: crate::Column<u32>,
+    /// Days since the first row, of each row; empty where no field is a history.
+    days: Vec<f32>,
+}
+
+/// The features of one field.
+#[derive(Debug)]
+struct Column {
+    of: Of,
+    features: Features,
+}
+
+#[derive(Debug)]
+enum Features {
+    /// One a place.
+    One(Vec<u32>),
+    /// One a place, and its value.
+    Valued(Vec<u32>, Vec<f32>),
+    /// Any number a place: where each place ends, and the features.
+    Several(Vec<usize>, Vec<u32>),
+    /// A list a row, oldest first, with the day of each.
+    Past(Windows),
+}
+
+impl Encoded {
+    /// Encodes every row of `data`. `positive` says which rows go into histories.
+    ///
+    /// # Errors
+    /// a usage problem where the data has not what a field needs.
+    pub fn new(encoders: Encoders, data: &Interactions, positive: &dyn Fn(u32) -> bool) -> Result<Self> {
+        let days = if encoders.histories().next().is_some() { days(data) } else { Vec::new() };
+        let mut columns: Vec<Column> = Vec::new();
+        for field in encoders.fields() {
+            columns.push(match &field.spec.encoding {
+                Encoding::Shared { field: shared, max_len } => {
+                    let at = encoders.fields().iter().position(|other| other.spec.name == *shared).expect("checked: an earlier field");
+                    let Features::One(of_item) = &columns[at].features else { unreachable!("ids are one category an item") };
+                    Column { of: Of::Row, features: Features::Past(past(data, &days, positive, of_item, *max_len)) }
+                }
+                _ => column(field, data)?,
+            });
+        }
+        Ok(Self { encoders, columns, users: data.users.clone(), items: data.items.clone(), days })
+    }
+
+    /// How features were made.
+    pub fn encoders(&self) -> &Encoders {
+        &self.encoders
+    }
+
+    /// The user of `row`.
+    pub fn user(&self, row: u32) -> u32 {
+        self.users[row as usize]
+    }
+
+    /// The features of `rows`: row i·F + f has those of field f (of F) of the i-th row; values are absent where all are 1. Of a history
+    /// that is the mean, or, where `lists` says so, nothing: such fields are left out.
+    pub(super) fn entries(&self, rows: &[u32], lists: bool) -> Csr {
+        let kept: Vec<&Column> = self.columns.iter().filter(|c| !(lists && matches!(c.features, Features::Past(_)))).collect();
+        let valued = kept.iter().any(|column| !matches!(column.features, Features::One(_)));
+        let places = rows.len() * kept.len();
+        let (mut starts, mut ids) = (Vec::with_capacity(places + 1), Vec::with_capacity(places));
+        let mut values: Vec<f32> = Vec::with_capacity(if valued { places } else { 0 });
+        starts.push(0);
+        for &row in rows {
+            for column in &kept {
+                let place = match column.of {
+                    Of::User => self.users[row as usize],
+                    Of::Item => self.items[row as usize],
+                    Of::Row => row,
+                } as usize;
+                let mut several = |some: &[u32]| {
+                    ids.extend_from_slice(some);
+                    values.extend(std::iter::repeat_n(1.0 / some.len() as f32, some.len()));
+                };
+                match &column.features {
+                    Features::One(features) => {
+                        ids.push(features[place]);
+                        if valued {
+                            values.push(1.0);
+                        }
+                    }
+                    Features::Valued(features, numbers) => {
+                        ids.push(features[place]);
+                        values.push(numbers[place]);
+                    }
+                    Features::Several(ends, features) => several(&features[if place == 0 { 0 } else { ends[place - 1] }..ends[place]]),
+                    Features::Past(windows) => several(windows.row(place)),
+                }
+                starts.push(ids.len());
+            }
+        }
+        Csr::from_parts(starts, ids, values, self.encoders.num_features())
+    }
+
+    /// The histories of `rows`, one matrix a history field: features, oldest first, and how many days ago each was.
+    pub(super) fn histories(&self, rows: &[u32]) -> Vec<Csr> {
+        let list = |windows: &Windows| {
+            let (mut starts, mut ids, mut ages) = (vec![0], Vec::new(), Vec::new());
+            for &row in rows {
+                ids.extend_from_slice(windows.row(row as usize));
+                let now = self.days[row as usize];
+                ages.extend(windows.row_values(row as usize).iter().map(|day| now - day));
+                starts.push(ids.len());
+            }
+            Csr::from_parts(starts, ids, ages, self.encoders.num_features())
+        };
+        let of = |column: &Column| if let Features::Past(windows) = &column.features { Some(list(windows)) } else { None };
+        self.columns.iter().filter_map(of).collect()
+    }
+
+    /// How many of `rows` have each feature, in a history too.
+    pub(super) fn counts(&self, rows: &[u32]) -> Vec<u32> {
+        let mut counts = vec![0; self.encoders.num_features()];
+        for &row in rows {
+            self.entries(&[row], false).columns().iter().for_each(|&feature| counts[feature as usize] += 1);
+        }
+        counts
+    }
+}
+
+fn column(field: &Field, data: &Interactions) -> Result<Column> {
+    let (of, raw) = raw(data, &field.spec)?;
+    let first = field.first;
+    let features = match raw {
+        Raw::Category(values, vocabulary) => {
+            let texts = field.encoder.texts(vocabulary.iter());
+            Features::One(values.iter().map(|&c| first + texts[c as usize]).collect())
+        }
+        Raw::Categories(ends, values, vocabulary) => {
+            let texts = field.encoder.texts(vocabulary.iter());
+            let (mut new_ends, mut features, mut start) = (Vec::with_capacity(ends.len()), Vec::with_capacity(values.len()), 0);
+            for &end in ends {
+                features.extend(values[start..end as usize].iter().map(|&c| first + texts[c as usize]));
+                if start == end as usize {
+                    features.push(first + MISSING);
+                }
+                new_ends.push(features.len());
+                start = end as usize;
+            }
+            Features::Several(new_ends, features)
+        }
+        Raw::Number(values) => {
+            let (features, numbers): (Vec<u32>, Vec<f32>) =
+                values.iter().map(|&x| field.encoder.number(x)).map(|(feature, value)| (first + feature, value)).unzip();
+            if field.kind == FieldKind::Number { Features::Valued(features, numbers) } else { Features::One(features) }
+        }
+    };
+    Ok(Column { of, features })
+}
+
+/// Days since the first row.
+fn days(data: &Interactions) -> Vec<f32> {
+    let times = data.times.as_deref().expect("checked: histories have times");
+    let first = times.iter().copied().min().unwrap_or(0);
+    times.iter().map(|&t| ((t - first) as f64 / SECONDS_OF_A_DAY) as f32).collect()
+}
+
+/// For each row the features of the items of the user's positive rows before its time, the last `max_len` of them, with their days.
+fn past(data: &Interactions, days: &[f32], positive: &dyn Fn(u32) -> bool, of_item: &[u32], max_len: usize) -> Windows {
+    let times = data.times.as_deref().expect("checked: histories have times");
+    let mut order: Vec<u32> = (0..data.len() as u32).collect();
+    order.sort_by_key(|&r| (data.users[r as usize], times[r as usize]));
+    let (mut items, mut at) = (Vec::new(), Vec::new());
+    let mut ranges: Vec<Range<usize>> = vec![0..0; data.len()];
+    for of_user in order.chunk_by(|&a, &b| data.users[a as usize] == data.users[b as usize]) {
+        let start = items.len();
+        for same_time in of_user.chunk_by(|&a, &b| times[a as usize] == times[b as usize]) {
+            let end = items.len();
+            same_time.iter().for_each(|&r| ranges[r as usize] = start.max(end.saturating_sub(max_len))..end);
+            for &row in same_time.iter().filter(|&&r| positive(r)) {
+                items.push(of_item[data.items[row as usize] as usize]);
+                at.push(days[row as usize]);
+            }
+        }
+    }
+    Windows::new(items, at, ranges)
+}

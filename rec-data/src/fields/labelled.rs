@@ -1,0 +1,70 @@
+//! Some rows of a data set, with their labels: what a model that predicts labels learns from or is asked about.
+
+use std::sync::Arc;
+
+use super::encoded::Encoded;
+use super::encoder::Encoders;
+use crate::batch::FieldsBatch;
+
+/// Rows, their features and labels.
+#[derive(Clone, Debug)]
+pub struct LabelledRows {
+    encoded: Arc<Encoded>,
+    rows: Vec<u32>,
+    labels: Vec<f32>,
+}
+
+impl LabelledRows {
+    /// `rows` of the data that was encoded, and the label of each, 0 or 1.
+    ///
+    /// # Panics
+    /// where there is not a label for each row.
+    pub fn new(encoded: &Arc<Encoded>, rows: Vec<u32>, labels: Vec<f32>) -> Self {
+        assert_eq!(rows.len(), labels.len(), "a label for each row");
+        Self { encoded: Arc::clone(encoded), rows, labels }
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// How features were made.
+    pub fn encoders(&self) -> &Encoders {
+        self.encoded.encoders()
+    }
+
+    /// The label of each row.
+    pub fn labels(&self) -> &[f32] {
+        &self.labels
+    }
+
+    /// The user of each row.
+    pub fn users(&self) -> Vec<u32> {
+        self.rows.iter().map(|&row| self.encoded.user(row)).collect()
+    }
+
+    /// How many rows have each feature, in a history too.
+    pub fn feature_counts(&self) -> Vec<u32> {
+        self.encoded.counts(&self.rows)
+    }
+
+    /// The rows at `at`, in that order; histories as means, or, where `lists` says so, as lists beside the other fields.
+    ///
+    /// # Panics
+    /// where there is no such row.
+    pub fn batch(&self, at: &[u32], lists: bool) -> FieldsBatch {
+        let rows: Vec<u32> = at.iter().map(|&i| self.rows[i as usize]).collect();
+        FieldsBatch {
+            rows: rows.len(),
+            entries: self.encoded.entries(&rows, lists),
+            histories: if lists { self.encoded.histories(&rows) } else { Vec::new() },
+            labels: at.iter().map(|&i| self.labels[i as usize]).collect(),
+        }
+    }
+}
