@@ -89,6 +89,7 @@ impl Registry {
         registry.gradient::<rec_ctr::Fm>("fm", "factorisation machine: products of the fields' vectors");
         registry.gradient::<rec_ctr::FwFm>("fwfm", "the same, each pair of fields weighted");
         registry.gradient::<rec_ctr::Ffm>("ffm", "the same, a vector for each field that a feature meets");
+        registry.fit::<rec_ctr::FfmSgd>("ffm-sgd", "FFM by one AdaGrad update a row, as libffm");
         registry.gradient::<rec_ctr::WideDeep>("wide-deep", "linear with declared crosses, beside a perceptron");
         registry.gradient::<rec_ctr::DeepFm>("deepfm", "factorisation machine beside a perceptron, vectors shared");
         registry.gradient::<rec_ctr::Dcn>("dcn", "cross layers beside a perceptron (DCNv2)");

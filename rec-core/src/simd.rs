@@ -114,9 +114,9 @@ pub fn exp(x: f32) -> f32 {
 
 /// Asks the processor to bring `values` near: for rows that a loop will come to soon, in an order that it cannot guess.
 #[inline(always)]
-pub fn prefetch(values: &[f32]) {
+pub fn prefetch<T>(values: &[T]) {
     #[cfg(target_arch = "x86_64")]
-    for line in values.chunks(16) {
+    for line in values.chunks(64 / size_of::<T>()) {
         // SAFETY: a hint; it reads nothing and cannot fault.
         unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.as_ptr().cast()) };
     }

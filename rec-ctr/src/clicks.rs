@@ -9,7 +9,6 @@ use rec_core::scores::Scores;
 use rec_core::state::{StateReader, StateWriter};
 use rec_core::tch::Device;
 use rec_data::batch::{BatchOptions, FieldsBatch};
-use rec_data::fail;
 use rec_data::fields::LabelledRows;
 use rec_data::view::TrainView;
 use tch::Tensor;
@@ -97,7 +96,7 @@ impl<N: Network> Score for Clicks<N> {
     }
 
     fn score<'a>(&'a self, _users: &Users<'a>) -> Result<Scores<'a>> {
-        fail!(Usage, "this model predicts labels of rows, it ranks no items: measure `auc` or `logloss`")
+        crate::ranks_nothing()
     }
 
     fn label_score(&self) -> Option<&dyn LabelScore> {

@@ -13,6 +13,7 @@ pub mod deepfm;
 pub mod din;
 mod embedding;
 pub mod ffm;
+pub mod ffm_sgd;
 pub mod fm;
 pub mod fwfm;
 mod layers;
@@ -29,6 +30,7 @@ pub use dcn::Dcn;
 pub use deepfm::DeepFm;
 pub use din::Din;
 pub use ffm::Ffm;
+pub use ffm_sgd::FfmSgd;
 pub use fm::Fm;
 pub use fwfm::FwFm;
 pub use lr::Lr;
@@ -38,6 +40,11 @@ pub use wide_deep::WideDeep;
 
 use anyhow::Result;
 use rec_data::require;
+
+/// What such a model answers when it is asked for scores of items.
+fn ranks_nothing<T>() -> Result<T> {
+    rec_data::fail!(Usage, "this model predicts labels of rows, it ranks no items: measure `auc` or `logloss`")
+}
 
 /// The largest size that a config may ask for: more would be a slip of the keyboard.
 const LARGEST: usize = 65_536;

@@ -8,7 +8,7 @@ use rec_core::state::{StateReader, StateWriter};
 use rec_data::batch::FieldsBatch;
 use rec_data::problem::did_you_mean;
 use rec_data::view::TrainView;
-use rec_data::{fail, problem, require};
+use rec_data::{problem, require};
 use serde::{Deserialize, Serialize};
 
 /// Hyper-parameters.
@@ -104,7 +104,7 @@ impl Score for Rate {
     }
 
     fn score<'a>(&'a self, _users: &Users<'a>) -> Result<Scores<'a>> {
-        fail!(Usage, "this model predicts labels of rows, it ranks no items: measure `auc` or `logloss`")
+        crate::ranks_nothing()
     }
 
     fn label_score(&self) -> Option<&dyn LabelScore> {

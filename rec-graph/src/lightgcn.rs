@@ -4,6 +4,7 @@ use anyhow::Result;
 use rec_core::loss::LossConfig;
 use rec_core::model::{Model, ModelConfig, Score, Users, Vectors};
 use rec_core::scores::Scores;
+use rec_core::sparse::Storage;
 use rec_core::state::StateReader;
 use rec_core::{Init, Params};
 use rec_data::batch::{BatchOptions, PairwiseBatch};
@@ -31,6 +32,9 @@ pub struct LightGcnConfig {
     pub l2: f64,
     /// Standard deviation of the initial values.
     pub init_std: f64,
+    /// How vectors lie in memory while they are gathered in training: `f32`, or `bf16`, half as many bytes, which rounds them.
+    #[serde(skip_serializing_if = "Storage::is_default")]
+    pub storage: Storage,
     /// What is minimised: a loss of a positive against negatives, or `info-nce` of users and their positives, by which the batch's other
     /// positives are the negatives.
     pub loss: LossConfig,
@@ -38,7 +42,15 @@ pub struct LightGcnConfig {
 
 impl Default for LightGcnConfig {
     fn default() -> Self {
-        Self { embedding_size: 64, num_layers: 3, layer_weights: Vec::new(), l2: 1e-4, init_std: 0.1, loss: LossConfig::Bpr {} }
+        Self {
+            embedding_size: 64,
+            num_layers: 3,
+            layer_weights: Vec::new(),
+            l2: 1e-4,
+            init_std: 0.1,
+            storage: Storage::F32,
+            loss: LossConfig::Bpr {},
+        }
     }
 }
 
@@ -83,7 +95,7 @@ impl Model for LightGcn {
             [] => vec![1.0 / (config.num_layers + 1) as f32; config.num_layers + 1],
             given => given.iter().map(|&w| w as f32).collect(),
         };
-        Ok(Self { config: config.clone(), nodes, layers: Linear::new(data, weights) })
+        Ok(Self { config: config.clone(), nodes, layers: Linear::new(data, weights, config.storage) })
     }
 
     fn shape_batches(config: &LightGcnConfig, options: &mut BatchOptions) {

@@ -41,6 +41,24 @@ pub struct OptimizerConfig {
     pub max_gradient_norm: f64,
     /// How the step size changes.
     pub schedule: Schedule,
+    /// Parameters that move by a rule of their own; all others by the one above.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+}
+
+/// Some parameters, and how they move. What it does not say is as for all others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Their names in checkpoints.
+    pub parameters: Vec<String>,
+    /// The update rule and its constants.
+    pub rule: Rule,
+    /// Step size at the start.
+    pub learning_rate: f64,
+    /// λ of λ‖θ‖²/2.
+    #[serde(default)]
+    pub l2: f64,
 }
 
 impl Default for OptimizerConfig {
@@ -52,6 +70,7 @@ impl Default for OptimizerConfig {
             l2: 0.0,
             max_gradient_norm: 0.0,
             schedule: Schedule::default(),
+            parts: Vec::new(),
         }
     }
 }
@@ -81,6 +100,12 @@ impl OptimizerConfig {
             "`rows = \"touched\"` has no meaning for rprop, which compares the gradients of whole passes: use `rows = \"all\"`"
         );
         self.rule.check()?;
-        self.schedule.check()
+        self.schedule.check()?;
+        self.parts.iter().try_for_each(|part| self.of_part(part).check())
+    }
+
+    /// The config by which a part's parameters move.
+    fn of_part(&self, part: &Part) -> Self {
+        Self { rule: part.rule, learning_rate: part.learning_rate, l2: part.l2, parts: Vec::new(), ..self.clone() }
     }
 }

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 use rayon::prelude::*;
-use rec_data::fail;
+use rec_data::problem::did_you_mean;
+use rec_data::{fail, require};
 use tch::{Device, Kind, Tensor};
 
 use super::rule::{Rule, Step};
@@ -19,6 +20,10 @@ const PARALLEL_FROM: usize = 8 * BLOCK;
 /// Moves the parameters of a model, and keeps what the rule remembers.
 pub struct Optimizer {
     config: OptimizerConfig,
+    /// How each parameter moves, in the order of the model's parameters: which of `ways`.
+    way_of: Vec<usize>,
+    /// The config of those that no part names, then that of each part.
+    ways: Vec<OptimizerConfig>,
     /// Steps made.
     steps: u64,
     /// State arrays of each parameter, in the order of the model's parameters.
@@ -49,15 +54,29 @@ impl Optimizer {
     /// a usage problem of the config, or libtorch has no memory left.
     pub fn new(config: &OptimizerConfig, params: &Params) -> Result<Self> {
         config.check()?;
-        let mut states = Vec::new();
-        for parameter in params.list() {
-            let like = parameter.tensor();
-            let of = |(index, _)| -> Result<Tensor> {
-                Ok(Tensor::f_full(like.size(), config.rule.initial(index, config.learning_rate), (Kind::Float, like.device()))?)
-            };
-            states.push(config.rule.states().iter().enumerate().map(of).collect::<Result<_>>()?);
+        let names: Vec<String> = params.list().iter().map(Parameter::name).collect();
+        let mut way_of = vec![0; names.len()];
+        for (way, part) in (1..).zip(&config.parts) {
+            for name in &part.parameters {
+                let Some(at) = names.iter().position(|other| other == name) else {
+                    let near = did_you_mean(name, names.iter().map(String::as_str));
+                    fail!(Usage, "`optimizer.parts` names the parameter `{name}`, which there is not{near}; there are {}", names.join(", "))
+                };
+                require!(way_of[at] == 0, Usage, "`optimizer.parts` names the parameter `{name}` twice");
+                way_of[at] = way;
+            }
         }
-        Ok(Self { config: config.clone(), steps: 0, states })
+        let ways: Vec<OptimizerConfig> =
+            std::iter::once(config.clone()).chain(config.parts.iter().map(|part| config.of_part(part))).collect();
+        let mut states = Vec::new();
+        for (parameter, &way) in params.list().iter().zip(&way_of) {
+            let (like, way) = (parameter.tensor(), &ways[way]);
+            let of = |(index, _)| -> Result<Tensor> {
+                Ok(Tensor::f_full(like.size(), way.rule.initial(index, way.learning_rate), (Kind::Float, like.device()))?)
+            };
+            states.push(way.rule.states().iter().enumerate().map(of).collect::<Result<_>>()?);
+        }
+        Ok(Self { config: config.clone(), way_of, ways, steps: 0, states })
     }
 
     /// Moves every parameter by the gradients that `backward` left, and clears them.
@@ -88,21 +107,22 @@ impl Optimizer {
             report.gradient_norm = Some(norm);
         }
         self.steps += 1;
-        let step = self.config.rule.step(self.steps, report.learning_rate, self.config.l2);
+        let factor = self.config.schedule.factor(epoch, self.steps - 1);
+        let steps: Vec<Step> = self.ways.iter().map(|way| way.rule.step(self.steps, way.learning_rate * factor, way.l2)).collect();
         if params.device() == Device::Cpu {
             let parameters: Vec<Tensor> = params.list().iter().map(Parameter::tensor).collect();
-            match self.config.rows {
-                Rows::All => self.config.move_all_on_cpu(step, &parameters, &gradients, &self.states),
-                Rows::Touched => {
-                    for ((parameter, gradient), states) in parameters.iter().zip(&gradients).zip(&self.states) {
-                        self.config.move_touched_on_cpu(step, parameter, gradient, states);
-                    }
+            for (at, (way, &step)) in self.ways.iter().zip(&steps).enumerate() {
+                let moving = parameters.iter().zip(&gradients).zip(&self.states).zip(&self.way_of);
+                let moving = moving.filter(|(_, way)| **way == at).map(|(((p, g), s), _)| Moving { parameter: p, gradient: g, states: s });
+                match way.rows {
+                    Rows::All => way.move_all_on_cpu(step, &moving.collect::<Vec<_>>()),
+                    Rows::Touched => moving.for_each(|one| way.move_touched_on_cpu(step, &one)),
                 }
             }
             return Ok(report);
         }
-        for ((parameter, gradient), states) in params.list().iter().zip(gradients).zip(&mut self.states) {
-            let moved = self.config.move_by_tensors(step, parameter, &gradient, states);
+        for (((parameter, gradient), states), &way) in params.list().iter().zip(gradients).zip(&mut self.states).zip(&self.way_of) {
+            let moved = self.ways[way].move_by_tensors(steps[way], parameter, &gradient, states);
             moved.with_context(|| format!("moving `{}`", parameter.name()))?;
         }
         Ok(report)
@@ -119,8 +139,8 @@ impl Optimizer {
     /// libtorch's own, when copying from a device.
     pub fn save(&self, params: &Params, out: &mut StateWriter) -> Result<()> {
         out.number("optimizer/steps", self.steps);
-        for (parameter, states) in params.list().iter().zip(&self.states) {
-            for (name, state) in self.config.rule.states().iter().zip(states) {
+        for ((parameter, states), &way) in params.list().iter().zip(&self.states).zip(&self.way_of) {
+            for (name, state) in self.ways[way].rule.states().iter().zip(states) {
                 out.tensor(&format!("optimizer/{}/{name}", parameter.name()), state)?;
             }
         }
@@ -133,13 +153,20 @@ impl Optimizer {
     /// a data problem where an array is missing or has another shape.
     pub fn load(&mut self, params: &Params, from: &StateReader) -> Result<()> {
         self.steps = from.number("optimizer/steps")?;
-        for (parameter, states) in params.list().iter().zip(&mut self.states) {
-            for (name, state) in self.config.rule.states().iter().zip(states) {
+        for ((parameter, states), &way) in params.list().iter().zip(&mut self.states).zip(&self.way_of) {
+            for (name, state) in self.ways[way].rule.states().iter().zip(states) {
                 from.tensor_into(&format!("optimizer/{}/{name}", parameter.name()), state)?;
             }
         }
         Ok(())
     }
+}
+
+/// A parameter with its gradient and what the rule remembers of it.
+struct Moving<'a> {
+    parameter: &'a Tensor,
+    gradient: &'a Gradient,
+    states: &'a [Tensor],
 }
 
 /// Where the gradient of a parameter's numbers is found.
@@ -209,12 +236,12 @@ fn to_move<'a>(parameter: &'a Tensor, states: &'a [Tensor]) -> ToMove<'a> {
 }
 
 impl OptimizerConfig {
-    /// Moves every row of all parameters, in blocks on all cores; rows are independent, so the blocks change nothing.
-    fn move_all_on_cpu(&self, step: Step, parameters: &[Tensor], gradients: &[Gradient], states: &[Vec<Tensor>]) {
-        let sources: Vec<Source> = gradients.iter().zip(parameters).map(|(g, p)| Source::of(g, p)).collect();
+    /// Moves every row of all that is moving, in blocks on all cores; rows are independent, so the blocks change nothing.
+    fn move_all_on_cpu(&self, step: Step, moving: &[Moving]) {
+        let sources: Vec<Source> = moving.iter().map(|one| Source::of(one.gradient, one.parameter)).collect();
         let mut blocks = Vec::new();
-        for ((parameter, source), states) in parameters.iter().zip(&sources).zip(states) {
-            let (values, [a, b], columns) = to_move(parameter, states);
+        for (one, source) in moving.iter().zip(&sources) {
+            let (values, [a, b], columns) = to_move(one.parameter, one.states);
             let size = (BLOCK / columns).max(1) * columns;
             let (mut a, mut b) = (a.chunks_mut(size), b.chunks_mut(size));
             for (index, values) in values.chunks_mut(size).enumerate() {
@@ -228,11 +255,11 @@ impl OptimizerConfig {
     }
 
     /// Moves the rows that have a gradient.
-    fn move_touched_on_cpu(&self, step: Step, parameter: &Tensor, gradient: &Gradient, states: &[Tensor]) {
-        let (values, mut states, columns) = to_move(parameter, states);
+    fn move_touched_on_cpu(&self, step: Step, moving: &Moving) {
+        let (values, mut states, columns) = to_move(moving.parameter, moving.states);
         vectorised(
             #[inline(always)]
-            || match gradient {
+            || match moving.gradient {
                 Gradient::None => {}
                 Gradient::Dense(g) => self.rule.update(step, values, Some(slice(g)), states),
                 Gradient::Rows(ids, g) => {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::optim::{Rule, Schedule};
+use crate::optim::{Part, Rule, Schedule};
 use crate::params::Init;
 
 fn rules() -> Vec<Rule> {
@@ -13,6 +13,8 @@ fn rules() -> Vec<Rule> {
         Rule::Rmsprop { alpha: 0.9, momentum: 0.0, epsilon: 1e-8 },
         Rule::Rmsprop { alpha: 0.9, momentum: 0.5, epsilon: 1e-8 },
         Rule::Rprop { shrink: 0.5, grow: 1.2, min_step: 1e-6, max_step: 50.0 },
+        Rule::Ftrl { l1: 0.0, beta: 1.0 },
+        Rule::Ftrl { l1: 0.7, beta: 0.5 },
         Rule::Adam { beta1, beta2, epsilon },
         Rule::Adamw { beta1, beta2, epsilon },
     ]
@@ -39,8 +41,15 @@ fn slices_and_tensors_make_the_same_steps() {
             if rows == Rows::Touched && matches!(rule, Rule::Rprop { .. }) {
                 continue;
             }
-            let config =
-                OptimizerConfig { rule, rows, learning_rate: 0.05, l2: 0.01, max_gradient_norm: 1.5, schedule: Schedule::Constant };
+            let config = OptimizerConfig {
+                rule,
+                rows,
+                learning_rate: 0.05,
+                l2: 0.01,
+                max_gradient_norm: 1.5,
+                schedule: Schedule::Constant,
+                parts: Vec::new(),
+            };
             let (params, dense, table) = model(3);
             let (mirror, mirror_dense, mirror_table) = model(3);
             let mut optimizer = Optimizer::new(&config, &params).expect("a fine config");
@@ -132,6 +141,68 @@ fn touched_rows_are_exact_where_untouched_ones_would_not_move() {
         }
         assert_eq!(ends[0], ends[1], "{rule:?}");
     }
+}
+
+/// Algorithm 1 of McMahan et al., number by number in f64.
+#[test]
+fn ftrl_is_the_papers_and_leaves_weights_of_little_evidence_at_0() {
+    let (eta, beta, l1, l2) = (0.3, 1.0, 2.0, 0.1);
+    let (params, dense, table) = model(5);
+    let config =
+        OptimizerConfig { rule: Rule::Ftrl { l1, beta }, rows: Rows::Touched, learning_rate: eta, l2, ..OptimizerConfig::default() };
+    let mut optimizer = Optimizer::new(&config, &params).expect("a fine config");
+    let numbers = |x: &Tensor| slice(&x.contiguous()).iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
+    let mut weights = numbers(&dense.detach());
+    let (mut z, mut n) = (vec![0f64; 12], vec![0f64; 12]);
+    for turn in 0..6 {
+        backward(&dense, &table, turn);
+        let gradient = numbers(&dense.grad());
+        optimizer.step(&params, 0, false).expect("finite");
+        for i in 0..12 {
+            let g = gradient[i];
+            let sigma = ((n[i] + g * g).sqrt() - n[i].sqrt()) / eta;
+            z[i] += g - sigma * weights[i];
+            n[i] += g * g;
+            weights[i] = if z[i].abs() <= l1 { 0.0 } else { -(z[i] - l1 * z[i].signum()) / ((beta + n[i].sqrt()) / eta + l2) };
+        }
+        let found = numbers(&dense.detach());
+        assert!(found.iter().zip(&weights).all(|(a, b)| (a - b).abs() < 1e-5), "step {turn}: {found:?} and {weights:?}");
+    }
+    assert!(weights.contains(&0.0) && weights.iter().any(|&w| w != 0.0), "some are 0, some are not: {weights:?}");
+}
+
+#[test]
+fn a_part_moves_by_its_own_rule_and_the_others_by_the_main_one() {
+    let sgd = Rule::Sgd { momentum: 0.0, nesterov: false };
+    let adagrad = Rule::Adagrad { initial: 0.0, momentum: 0.0, epsilon: 1e-10 };
+    let alone = |rule, learning_rate| OptimizerConfig { rule, learning_rate, l2: 0.01, ..OptimizerConfig::default() };
+    for rows in [Rows::All, Rows::Touched] {
+        let part = Part { parameters: vec!["t".into()], rule: adagrad, learning_rate: 0.2, l2: 0.01 };
+        let joint = OptimizerConfig { rows, parts: vec![part], ..alone(sgd, 0.05) };
+        let (params, dense, table) = model(8);
+        let mut optimizer = Optimizer::new(&joint, &params).expect("a fine config");
+        let mut folds = Vec::new();
+        for (rule, learning_rate) in [(sgd, 0.05), (adagrad, 0.2)] {
+            let (params, dense, table) = model(8);
+            let single = Optimizer::new(&OptimizerConfig { rows, ..alone(rule, learning_rate) }, &params).expect("a fine config");
+            folds.push((params, dense, table, single));
+        }
+        // One step: gradients are the same while no parameter has moved.
+        backward(&dense, &table, 1);
+        optimizer.step(&params, 0, false).expect("finite");
+        for (params, dense, table, single) in &mut folds {
+            backward(dense, table, 1);
+            single.step(params, 0, false).expect("finite");
+        }
+        assert_eq!(slice(&dense.contiguous()), slice(&folds[0].1.contiguous()));
+        assert_eq!(slice(&table.all()), slice(&folds[1].2.all()));
+    }
+    let part = |name: &str| Part { parameters: vec![name.into()], rule: sgd, learning_rate: 0.1, l2: 0.0 };
+    let (params, _, _) = model(8);
+    let refused =
+        |parts| Optimizer::new(&OptimizerConfig { parts, ..OptimizerConfig::default() }, &params).err().expect("refused").to_string();
+    assert!(refused(vec![part("v")]).contains("there are w, t"));
+    assert!(refused(vec![part("w"), part("w")]).contains("`w` twice"));
 }
 
 /// The rule of GRU4Rec_PyTorch_Official's `IndexedAdagradM`, row by row in f64: acc ← acc + g²; mom ← μ mom − η g/√(acc + 10⁻⁶);

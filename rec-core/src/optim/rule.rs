@@ -71,6 +71,16 @@ pub enum Rule {
         #[serde(default = "small")]
         epsilon: f64,
     },
+    /// FTRL-proximal: n' = n + g²; z ← z + g − (√n' − √n)/η·θ; θ ← 0 where |z| ≤ λ₁, else −(z − λ₁ sign z)/((β + √n')/η + λ), λ being
+    /// `l2` (McMahan et al., KDD 2013, algorithm 1).
+    Ftrl {
+        /// λ₁, the weight of |θ|: weights whose evidence is small are exactly 0.
+        #[serde(default)]
+        l1: f64,
+        /// β.
+        #[serde(default = "unit")]
+        beta: f64,
+    },
     /// Adam whose `l2` is not part of the gradient: θ ← θ − ηλθ first (Loshchilov and Hutter 2019).
     Adamw {
         /// β₁.
@@ -96,6 +106,9 @@ fn small() -> f64 {
 }
 fn most() -> f64 {
     0.99
+}
+fn unit() -> f64 {
+    1.0
 }
 fn half() -> f64 {
     0.5
@@ -156,8 +169,14 @@ impl Rule {
             Rule::Rmsprop { momentum: 0.0, .. } => &["square"],
             Rule::Rmsprop { .. } => &["square", "momentum"],
             Rule::Rprop { .. } => &["previous", "step"],
+            Rule::Ftrl { .. } => &["z", "n"],
             Rule::Adam { .. } | Rule::Adamw { .. } => &["mean", "square"],
         }
+    }
+
+    /// Whether `l2` is not added to the gradient but has a place of its own in the rule.
+    fn takes_l2_apart(&self) -> bool {
+        matches!(self, Rule::Adamw { .. } | Rule::Ftrl { .. })
     }
 
     /// What state array number `index` starts with under `learning_rate`.
@@ -192,6 +211,10 @@ impl Rule {
                 require!(fine, Usage, "rprop needs 0 < shrink < 1 ≤ grow and 0 < min_step ≤ max_step");
                 Ok(())
             }
+            Rule::Ftrl { l1, beta } => {
+                require!(l1 >= 0.0 && beta >= 0.0, Usage, "ftrl's `l1` and `beta` must be at least 0");
+                Ok(())
+            }
             Rule::Adam { beta1, beta2, epsilon } | Rule::Adamw { beta1, beta2, epsilon } => {
                 require!(epsilon > 0.0, Usage, "`epsilon` is {epsilon}: it must be above 0");
                 within("beta1", beta1).and(within("beta2", beta2))
@@ -203,7 +226,7 @@ impl Rule {
     #[inline(always)]
     pub fn update(&self, step: Step, p: &mut [f32], g: Option<&[f32]>, states: [&mut [f32]; 2]) {
         let (eta, l2) = (step.learning_rate as f32, step.l2 as f32);
-        let coupled = if matches!(self, Rule::Adamw { .. }) { 0.0 } else { l2 };
+        let coupled = if self.takes_l2_apart() { 0.0 } else { l2 };
         let gradient = |i: usize, p: f32| g.map_or(0.0, |g| g[i]) + coupled * p;
         match (*self, states) {
             (Rule::Sgd { momentum: 0.0, .. }, _) => {
@@ -279,6 +302,23 @@ impl Rule {
                     *before = g;
                 }
             }
+            (Rule::Ftrl { l1, beta }, [z, n]) => {
+                let (l1, beta, inverse) = (l1 as f32, beta as f32, 1.0 / eta);
+                let one = |p: &mut f32, z: &mut f32, n: &mut f32, g: f32| {
+                    // A number without a gradient stays where it is.
+                    if g == 0.0 {
+                        return;
+                    }
+                    let grown = *n + g * g;
+                    *z += g - (grown.sqrt() - n.sqrt()) * inverse * *p;
+                    *n = grown;
+                    let beyond = (z.abs() - l1).max(0.0);
+                    *p = -z.signum() * beyond / ((beta + grown.sqrt()) * inverse + l2).max(f32::MIN_POSITIVE);
+                };
+                if let Some(g) = g {
+                    p.iter_mut().zip(z).zip(n).zip(g).for_each(|(((p, z), n), &g)| one(p, z, n, g));
+                }
+            }
             (Rule::Adam { beta1, beta2, epsilon } | Rule::Adamw { beta1, beta2, epsilon }, [m, v]) => {
                 let (b1, b2, eps) = (beta1 as f32, beta2 as f32, epsilon as f32);
                 let (size, scale) = ((step.learning_rate * step.corrections[0]) as f32, step.corrections[1] as f32);
@@ -313,7 +353,7 @@ impl Rule {
     /// libtorch's own.
     pub fn update_tensor(&self, step: Step, p: &Tensor, g: &Tensor, states: &[Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
         let (eta, l2) = (step.learning_rate, step.l2);
-        let decoupled = matches!(self, Rule::Adamw { .. });
+        let decoupled = self.takes_l2_apart();
         let g = if l2 == 0.0 || decoupled { g.shallow_clone() } else { g + p * l2 };
         Ok(match (*self, states) {
             (Rule::Sgd { .. }, []) => (p - &g * eta, vec![]),
@@ -347,6 +387,16 @@ impl Rule {
                 let size = grown.f_where_self(&up, &shrunk.f_where_self(&down, size)?)?;
                 let g = g.f_masked_fill(&down, 0.0)?;
                 (p - g.f_sign()? * &size, vec![g, size])
+            }
+            (Rule::Ftrl { l1, beta }, [z, n]) => {
+                let grown = n + g.f_square()?;
+                let z = z + &g - (grown.f_sqrt()? - n.f_sqrt()?) / eta * p;
+                let beyond = (z.f_abs()? - l1).f_clamp_min(0.0)?;
+                let scale = ((grown.f_sqrt()? + beta) / eta + l2).f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
+                // A number without a gradient stays where it is.
+                let moved = z.f_sign()?.f_neg()? * beyond / scale;
+                let still = g.f_eq(0.0)?;
+                (p.f_where_self(&still, &moved)?, vec![z, grown])
             }
             (Rule::Adam { beta1, beta2, epsilon } | Rule::Adamw { beta1, beta2, epsilon }, [m, v]) => {
                 let kept = if decoupled { p * (1.0 - eta * l2) } else { p.shallow_clone() };

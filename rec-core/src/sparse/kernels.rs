@@ -53,7 +53,7 @@ fn sum(starts: &[usize], ids: &[u32], value: impl Fn(usize) -> f32 + Sync, dense
 }
 
 #[inline(always)]
-fn sum_one(entries: std::ops::Range<usize>, ids: &[u32], value: &impl Fn(usize) -> f32, dense: &[f32], d: usize, out: &mut [f32]) {
+fn sum_one<S: Stored>(entries: std::ops::Range<usize>, ids: &[u32], value: &impl Fn(usize) -> f32, dense: &[S], d: usize, out: &mut [f32]) {
     let whole = d / PANEL * PANEL;
     for start in (0..whole).step_by(PANEL) {
         let mut sums = [0f32; PANEL];
@@ -62,9 +62,9 @@ fn sum_one(entries: std::ops::Range<usize>, ids: &[u32], value: &impl Fn(usize) 
                 prefetch(&dense[ahead as usize * d + start..][..PANEL]);
             }
             let v = value(entry);
-            let from: &[f32; PANEL] = dense[ids[entry] as usize * d + start..][..PANEL].try_into().expect("a panel is that long");
+            let from: &[S; PANEL] = dense[ids[entry] as usize * d + start..][..PANEL].try_into().expect("a panel is that long");
             for k in 0..PANEL {
-                sums[k] = from[k].mul_add(v, sums[k]);
+                sums[k] = from[k].wide().mul_add(v, sums[k]);
             }
         }
         out[start..start + PANEL].copy_from_slice(&sums);
@@ -74,7 +74,7 @@ fn sum_one(entries: std::ops::Range<usize>, ids: &[u32], value: &impl Fn(usize) 
     for entry in entries {
         let v = value(entry);
         for (to, from) in rest.iter_mut().zip(&dense[ids[entry] as usize * d + whole..(ids[entry] as usize + 1) * d]) {
-            *to = from.mul_add(v, *to);
+            *to = from.wide().mul_add(v, *to);
         }
     }
 }
@@ -95,11 +95,57 @@ pub(super) enum Columns<'a> {
     Touched(&'a [bool]),
 }
 
+/// A number as it lies in memory.
+pub(super) trait Stored: Copy + Sync {
+    fn wide(self) -> f32;
+}
+
+impl Stored for f32 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        self
+    }
+}
+
+/// bfloat16: the upper half of an f32.
+#[derive(Clone, Copy)]
+pub(super) struct Bf16(u16);
+
+impl Stored for Bf16 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        f32::from_bits(u32::from(self.0) << 16)
+    }
+}
+
+/// The nearest bfloat16 of each number, ties to even; what is not finite stays so.
+pub(super) fn narrowed(values: &[f32]) -> Vec<Bf16> {
+    let narrow = |&value: &f32| {
+        let bits = value.to_bits();
+        let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
+        // Rounding must not carry a NaN over into an infinity or 0.
+        Bf16(if value.is_nan() { (bits >> 16) as u16 | 0x40 } else { (rounded >> 16) as u16 })
+    };
+    let mut out = vec![Bf16(0); values.len()];
+    let fill = |(out, values): (&mut [Bf16], &[f32])| {
+        vectorised(
+            #[inline(always)]
+            || out.iter_mut().zip(values).for_each(|(to, from)| *to = narrow(from)),
+        );
+    };
+    if values.len() < PARALLEL_FROM {
+        fill((&mut out, values));
+    } else {
+        out.par_chunks_mut(PARALLEL_FROM / 4).zip(values.par_chunks(PARALLEL_FROM / 4)).for_each(fill);
+    }
+    out
+}
+
 /// `out[i] = scale · Σ value · y[c] + c · x[r]` over the entries (r, c) of the i-th row r asked for.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn combine(
+pub(super) fn combine<S: Stored>(
     a: &Csr,
-    y: &[f32],
+    y: &[S],
     scale: f32,
     x: Option<(f32, &[f32])>,
     rows: Rows<'_>,
@@ -120,10 +166,9 @@ pub(super) fn combine(
                         Rows::All => at,
                         Rows::Some(ids) => ids[at] as usize,
                     };
-                    let (ids, values) = (a.row(row), a.row_values(row));
                     match columns {
-                        Columns::All => combine_one(ids, values, y, d, out),
-                        Columns::Touched(touched) => combine_touched(ids, values, y, touched, d, out),
+                        Columns::All => sum_one(a.range(row), a.columns(), &|entry| a.values()[entry], y, d, out),
+                        Columns::Touched(touched) => combine_touched(a.row(row), a.row_values(row), y, touched, d, out),
                     }
                     match x {
                         Some((c, x)) => {
@@ -144,38 +189,11 @@ pub(super) fn combine(
 }
 
 #[inline(always)]
-fn combine_one(ids: &[u32], values: &[f32], y: &[f32], d: usize, out: &mut [f32]) {
-    let mut panels = out.chunks_exact_mut(PANEL);
-    for (panel, out) in panels.by_ref().enumerate() {
-        let start = panel * PANEL;
-        let mut sums = [0f32; PANEL];
-        for (entry, (&id, &v)) in ids.iter().zip(values).enumerate() {
-            if let Some(&ahead) = ids.get(entry + AHEAD) {
-                prefetch(&y[ahead as usize * d + start..][..PANEL]);
-            }
-            let from: &[f32; PANEL] = y[id as usize * d + start..][..PANEL].try_into().expect("a panel is that long");
-            for k in 0..PANEL {
-                sums[k] = from[k].mul_add(v, sums[k]);
-            }
-        }
-        out.copy_from_slice(&sums);
-    }
-    let rest = panels.into_remainder();
-    let start = d - rest.len();
-    rest.fill(0.0);
-    if !rest.is_empty() {
-        for (&id, &v) in ids.iter().zip(values) {
-            rest.iter_mut().zip(&y[id as usize * d + start..][..d - start]).for_each(|(to, from)| *to = from.mul_add(v, *to));
-        }
-    }
-}
-
-#[inline(always)]
-fn combine_touched(ids: &[u32], values: &[f32], y: &[f32], touched: &[bool], d: usize, out: &mut [f32]) {
+fn combine_touched<S: Stored>(ids: &[u32], values: &[f32], y: &[S], touched: &[bool], d: usize, out: &mut [f32]) {
     out.fill(0.0);
     for (&id, &v) in ids.iter().zip(values) {
         if touched[id as usize] {
-            out.iter_mut().zip(&y[id as usize * d..][..d]).for_each(|(to, from)| *to = from.mul_add(v, *to));
+            out.iter_mut().zip(&y[id as usize * d..][..d]).for_each(|(to, from)| *to = from.wide().mul_add(v, *to));
         }
     }
 }

@@ -5,12 +5,31 @@ use std::rc::Rc;
 
 use anyhow::Result;
 use rec_data::csr::Csr;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::kernels::{Columns, Rows, combine};
+use super::kernels::{Columns, Rows, combine, narrowed};
 use super::{ours, width};
 use crate::params::{slice, slice_mut};
 use crate::shim;
+
+/// How the vectors that a [`polynomial`] gathers lie in memory while it works; sums are made in f32 either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Storage {
+    /// As they are.
+    #[default]
+    F32,
+    /// Rounded to 8 bits of mantissa, so that half as many bytes are read. On other devices than the CPU it says nothing.
+    Bf16,
+}
+
+impl Storage {
+    /// Whether it is what a config that says nothing means.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
 /// A sparse matrix with values that no gradient moves.
 #[derive(Debug)]
@@ -114,11 +133,19 @@ fn product(a: &Matrix, transposed: bool, dense: &Tensor) -> Result<Tensor> {
         return a.by_libtorch(transposed, dense);
     }
     let side = a.side(transposed);
-    step(side, dense, 1.0, None, Rows::All, Columns::All)
+    step(side, dense, 1.0, None, Rows::All, Columns::All, Storage::F32)
 }
 
 /// `scale · A y + c x`, of the rows asked for.
-fn step(a: &Csr, y: &Tensor, scale: f32, x: Option<(f32, &Tensor)>, rows: Rows<'_>, columns: Columns<'_>) -> Result<Tensor> {
+fn step(
+    a: &Csr,
+    y: &Tensor,
+    scale: f32,
+    x: Option<(f32, &Tensor)>,
+    rows: Rows<'_>,
+    columns: Columns<'_>,
+    storage: Storage,
+) -> Result<Tensor> {
     let d = y.size()[1];
     let n = match rows {
         Rows::All => a.num_rows(),
@@ -126,7 +153,11 @@ fn step(a: &Csr, y: &Tensor, scale: f32, x: Option<(f32, &Tensor)>, rows: Rows<'
     };
     let out = Tensor::f_empty([n as i64, d], (Kind::Float, Device::Cpu))?;
     // SAFETY: `out` was just made, nothing else sees it.
-    combine(a, slice(y), scale, x.map(|(c, x)| (c, slice(x))), rows, columns, d as usize, unsafe { slice_mut(&out) });
+    let (x, to) = (x.map(|(c, x)| (c, slice(x))), unsafe { slice_mut(&out) });
+    match storage {
+        Storage::F32 => combine(a, slice(y), scale, x, rows, columns, d as usize, to),
+        Storage::Bf16 => combine(a, &narrowed(slice(y)), scale, x, rows, columns, d as usize, to),
+    }
     Ok(out)
 }
 
@@ -139,7 +170,7 @@ fn step(a: &Csr, y: &Tensor, scale: f32, x: Option<(f32, &Tensor)>, rows: Rows<'
 ///
 /// # Errors
 /// where A is not symmetric or shapes do not fit; libtorch's own.
-pub fn polynomial(a: &Rc<Matrix>, weights: &[f32], dense: &Tensor, ids: &[u32]) -> Result<Tensor> {
+pub fn polynomial(a: &Rc<Matrix>, weights: &[f32], dense: &Tensor, ids: &[u32], storage: Storage) -> Result<Tensor> {
     width(dense, a.num_columns())?;
     anyhow::ensure!(a.transposed.is_none(), "the matrix is not symmetric");
     anyhow::ensure!(!weights.is_empty(), "a polynomial has at least one weight");
@@ -157,7 +188,7 @@ pub fn polynomial(a: &Rc<Matrix>, weights: &[f32], dense: &Tensor, ids: &[u32]) 
     }
     let out = tch::no_grad(|| {
         let x = dense.f_contiguous()?;
-        horner(a, weights, &x, Rows::Some(ids), Columns::All)
+        horner(a, weights, &x, Rows::Some(ids), Columns::All, storage)
     })?;
     if !(shim::is_recording() && dense.requires_grad()) {
         return Ok(out);
@@ -165,13 +196,13 @@ pub fn polynomial(a: &Rc<Matrix>, weights: &[f32], dense: &Tensor, ids: &[u32]) 
     let (a, weights, ids) = (Rc::clone(a), weights.to_vec(), ids.to_vec());
     let gradients: shim::Gradients = Box::new(move |gradient, _, _| {
         let (scattered, touched) = scatter(&gradient.f_contiguous()?, &ids, a.num_rows())?;
-        Ok([Some(horner(&a, &weights, &scattered, Rows::All, Columns::Touched(&touched))?), None, None])
+        Ok([Some(horner(&a, &weights, &scattered, Rows::All, Columns::Touched(&touched), storage)?), None, None])
     });
     shim::attach_three(&out, [Some(dense), None, None], gradients)
 }
 
 /// The sum; `columns` are those in which `x` is not 0.
-fn horner(a: &Matrix, weights: &[f32], x: &Tensor, rows: Rows<'_>, columns: Columns<'_>) -> Result<Tensor> {
+fn horner(a: &Matrix, weights: &[f32], x: &Tensor, rows: Rows<'_>, columns: Columns<'_>, storage: Storage) -> Result<Tensor> {
     let products = weights.len() - 1;
     let mut y: Option<Tensor> = None;
     // y_K = w_K x, then y_k = w_k x + A y_(k+1); y_K is not made, its weight goes onto the first product.
@@ -181,7 +212,7 @@ fn horner(a: &Matrix, weights: &[f32], x: &Tensor, rows: Rows<'_>, columns: Colu
             None => (x, weights[products], columns),
             Some(y) => (y, 1.0, Columns::All),
         };
-        y = Some(step(&a.rows, from, scale, Some((weights[k], x)), rows, columns)?);
+        y = Some(step(&a.rows, from, scale, Some((weights[k], x)), rows, columns, storage)?);
     }
     match (y, rows) {
         (Some(y), _) => Ok(y),

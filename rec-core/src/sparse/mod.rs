@@ -9,7 +9,7 @@ mod kernels;
 mod matrix;
 mod pattern;
 
-pub use matrix::{Matrix, polynomial, times};
+pub use matrix::{Matrix, Storage, polynomial, times};
 pub use pattern::Pattern;
 
 use std::sync::Arc;

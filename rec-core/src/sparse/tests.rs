@@ -144,18 +144,28 @@ fn a_polynomial_is_the_sum_of_its_powers_of_the_rows_asked_for() {
             sum = sum.f_add(&(&power * f64::from(weight))).expect("one shape");
         }
         let slow = sum.index_select(0, &Tensor::from_slice(&ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>()));
-        let fast = polynomial(&a, weights, &x, &ids).expect("a polynomial");
+        let fast = polynomial(&a, weights, &x, &ids, Storage::F32).expect("a polynomial");
         close(&fast, &slow);
         let weight = Tensor::randn([ids.len() as i64, d], (Kind::Float, Device::Cpu));
         let expected = gradients(&slow, &weight, &[&x]);
         close(&gradients(&fast, &weight, &[&x])[0], &expected[0]);
         let x64 = x.detach().to_kind(Kind::Double).set_requires_grad(true);
-        let wide = polynomial(&a, weights, &x64, &ids).expect("a polynomial");
+        let wide = polynomial(&a, weights, &x64, &ids, Storage::F32).expect("a polynomial");
         close(&gradients(&wide, &weight.to_kind(Kind::Double), &[&x64])[0].to_kind(Kind::Float), &expected[0]);
     }
+    // Half as many bytes: within the rounding of a vector's numbers, forward and back.
+    let (a, _) = fixed(50, true);
+    let x = leaf(50, 70);
+    let rounded = polynomial(&a, &[0.0, 1.0], &x, &[0, 7, 49], Storage::Bf16).expect("a polynomial");
+    let nearest = x.detach().to_kind(Kind::BFloat16).to_kind(Kind::Float);
+    close(&rounded, &polynomial(&a, &[0.0, 1.0], &nearest, &[0, 7, 49], Storage::F32).expect("a polynomial"));
+    let weight = Tensor::randn([3, 70], (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16).to_kind(Kind::Float);
+    let plain = polynomial(&a, &[0.0, 1.0], &x, &[0, 7, 49], Storage::F32).expect("a polynomial");
+    let (found, expected) = (gradients(&rounded, &weight, &[&x]), gradients(&plain, &weight, &[&x]));
+    close(&found[0], &expected[0]);
     let (lopsided, _) = fixed(9, false);
-    assert!(polynomial(&lopsided, &[1.0, 1.0], &leaf(9, 2), &[0]).is_err());
+    assert!(polynomial(&lopsided, &[1.0, 1.0], &leaf(9, 2), &[0], Storage::F32).is_err());
     let (a, _) = fixed(9, true);
-    assert!(polynomial(&a, &[1.0, 1.0], &leaf(9, 2), &[9]).is_err());
+    assert!(polynomial(&a, &[1.0, 1.0], &leaf(9, 2), &[9], Storage::F32).is_err());
     assert!(times(&a, &leaf(8, 2)).is_err());
 }

@@ -17,9 +17,11 @@ use rec_core::rec_data::view::{Asking, Views, views};
 use rec_core::rec_data::{Interactions, Vocabulary};
 use rec_core::state::{StateReader, StateWriter};
 use rec_core::tch::{Device, no_grad};
+use rec_core::train::FitTrainer;
 use rec_core::train::{EpochEnd, GradientConfig, GradientTrainer, Interrupt, Pause, Trainer};
 use rec_core::{Model, Params, Score};
-use rec_ctr::{AutoInt, Bst, Dcn, DeepFm, Din, Ffm, Fm, FwFm, Lr, Poly2, WideDeep};
+use rec_ctr::rate::RateConfig;
+use rec_ctr::{AutoInt, Bst, Dcn, DeepFm, Din, Ffm, Fm, FwFm, Lr, Poly2, Rate, WideDeep};
 use serde_json::Value;
 
 /// Libtorch's generator is one for the process: who draws from it holds this.
@@ -348,4 +350,53 @@ fn bad_configs_and_missing_fields_are_refused_with_the_key_named() {
     let data = Arc::new(rec_core::rec_data::view::TrainView::of_all(&plain));
     let error = Lr::new(&Default::default(), &data, &mut Params::new(Device::Cpu, 1)).err().expect("no fields");
     assert!(error.to_string().contains("names no `fields`"), "{error}");
+}
+
+#[test]
+fn rates_and_metrics_of_labels_are_those_of_plain_loops() {
+    let views = view(&loyal());
+    let config = RateConfig { field: "item".into(), smoothing: 2.0 };
+    let mut trainer = FitTrainer::<Rate>::new(&config, &views.train, 1).expect("made");
+    let pause = Pause { interrupt: Interrupt::default(), after: Duration::MAX };
+    trainer.epoch(0, 0, &pause, &mut Events::default()).expect("counts");
+    let (train, test) = (&loyal()[..960], &loyal()[960..]);
+    let all = train.iter().map(|r| f64::from(r.2)).sum::<f64>() / 960.0;
+    let probability = |item: u32| {
+        let of_item = || train.iter().filter(move |r| r.1 == item);
+        (of_item().map(|r| f64::from(r.2)).sum::<f64>() + 2.0 * all) / (of_item().count() as f64 + 2.0)
+    };
+    let predicted: Vec<f64> = test.iter().map(|r| probability(r.1)).collect();
+    let auc_of = |rows: &[usize]| {
+        let (mut right, mut pairs) = (0.0, 0.0);
+        for (&a, &b) in rows.iter().flat_map(|a| rows.iter().map(move |b| (a, b))) {
+            if test[a].2 > test[b].2 {
+                pairs += 1.0;
+                right += if predicted[a] > predicted[b] { 1.0 } else { f64::from(u8::from(predicted[a] == predicted[b])) / 2.0 };
+            }
+        }
+        right / pairs
+    };
+    let everyone: Vec<usize> = (0..test.len()).collect();
+    let of_user = |user: u32| everyone.iter().copied().filter(|&at| test[at].0 == user).collect::<Vec<_>>();
+    let gauc = (0..3).map(|user| auc_of(&of_user(user)) * of_user(user).len() as f64).sum::<f64>() / test.len() as f64;
+    let loss = |p: &dyn Fn(usize) -> f64| {
+        let one = |at: usize| if test[at].2 == 1.0 { -p(at).ln() } else { -(1.0 - p(at)).ln() };
+        everyone.iter().map(|&at| one(at)).sum::<f64>() / test.len() as f64
+    };
+    let positives = test.iter().map(|r| f64::from(r.2)).sum::<f64>();
+    let share = positives / test.len() as f64;
+    let expected = [
+        auc_of(&everyone),
+        gauc,
+        loss(&|at| predicted[at]),
+        1.0 - loss(&|at| predicted[at]) / loss(&|_| share),
+        predicted.iter().sum::<f64>() / positives,
+    ];
+    let names = ["auc", "gauc", "logloss", "relative_information", "calibration"];
+    let metrics: Vec<_> = names.iter().map(|name| name.parse().expect("a metric's name")).collect();
+    let found = rec_core::eval::evaluate(trainer.model(), &views.test, &views.train, &metrics).expect("measured");
+    near(&found.values.iter().map(|v| v.1).collect::<Vec<_>>(), &expected, 1e-6, "auc, gauc, logloss, relative information, calibration");
+    let ranking = "ndcg@10".parse().expect("a metric's name");
+    let error = rec_core::eval::evaluate(trainer.model(), &views.test, &views.train, &[ranking]).expect_err("ranks nothing");
+    assert!(error.to_string().contains("knows 0 items"), "{error}");
 }
