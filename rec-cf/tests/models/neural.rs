@@ -152,7 +152,7 @@ fn candidates_alone_have_the_scores_and_metrics_that_they_have_among_all_items()
     let (histories, masked, targets, candidates) = (lists(9), lists(9), lists(6), lists(120));
     let all: Vec<u32> = (0..users as u32).collect();
     let held = HeldOut::new(all.clone(), histories, &masked, &targets, Some(&candidates), RatedRows::default());
-    let metrics: Vec<Metric> = ["ndcg@10", "hit@3", "auc", "novelty@10"].map(|m| m.parse().expect("a metric")).into();
+    let metrics: Vec<Metric> = ["ndcg@10", "hit@3", "auc_user", "novelty@10"].map(|m| m.parse().expect("a metric")).into();
     for trainer in &trainers {
         let model = trainer.model();
         let asked = Users::new(&all, held.histories()).range(3, 20);
