@@ -8,7 +8,7 @@ use rec_core::{Init, Params, Table};
 use rec_data::batch::FieldsBatch;
 use rec_data::csr::Csr;
 use rec_data::fields::Encoders;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// A batch with its features renumbered without gaps, so that a step takes only the rows of tables that it touches.
 pub struct Taken<'a> {
@@ -37,6 +37,14 @@ impl Bag {
 
     fn of(&self, table: &Table) -> Result<Tensor> {
         sum_rows(&self.pattern, self.values.as_ref(), &table.rows(&self.ids)?)
+    }
+
+    /// The same, and Σ ‖value · table[column]‖² over each row's entries.
+    fn with_squares(&self, table: &Table) -> Result<(Tensor, Tensor)> {
+        let taken = table.rows(&self.ids)?;
+        let values = self.values.as_ref().map(|v| v.f_square()).transpose()?;
+        let squares = taken.f_square()?.f_sum_dim_intlist(1, true, None::<Kind>)?;
+        Ok((sum_rows(&self.pattern, self.values.as_ref(), &taken)?, sum_rows(&self.pattern, values.as_ref(), &squares)?))
     }
 }
 
@@ -101,7 +109,21 @@ impl Embedding {
     /// # Shapes
     /// returns `[B, F, size]`
     pub fn of(&self, rows: &Taken) -> Result<Tensor> {
-        Ok(rows.bag.of(&self.table)?.f_view([rows.len(), self.fields, self.table.num_columns() as i64])?)
+        self.shaped(&rows.bag.of(&self.table)?, rows)
+    }
+
+    /// The same, and Σ ‖xᵢvᵢ‖² over the features of each row.
+    ///
+    /// # Shapes
+    /// returns `[B, F, size]` and `[B]`
+    pub fn with_squares(&self, rows: &Taken) -> Result<(Tensor, Tensor)> {
+        let (vectors, squares) = rows.bag.with_squares(&self.table)?;
+        let squares = squares.f_view([rows.len(), self.fields])?.f_sum_dim_intlist(1, false, None::<Kind>)?;
+        Ok((self.shaped(&vectors, rows)?, squares))
+    }
+
+    fn shaped(&self, vectors: &Tensor, rows: &Taken) -> Result<Tensor> {
+        Ok(vectors.f_view([rows.len(), self.fields, self.table.num_columns() as i64])?)
     }
 }
 
@@ -119,6 +141,6 @@ impl FirstOrder {
     /// # Shapes
     /// returns `[B]`
     pub fn of(&self, rows: &Taken) -> Result<Tensor> {
-        Ok(self.weights.of(rows)?.f_view([rows.len(), -1])?.f_sum_dim_intlist(1, false, None::<tch::Kind>)?.f_add(&self.bias)?)
+        Ok(self.weights.of(rows)?.f_view([rows.len(), -1])?.f_sum_dim_intlist(1, false, None::<Kind>)?.f_add(&self.bias)?)
     }
 }

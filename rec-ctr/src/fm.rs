@@ -1,6 +1,7 @@
 //! Factorisation machine: w₀ + Σ wᵢxᵢ + Σ_{f<g} ⟨v_f, v_g⟩. Rendle, ICDM 2010, eq. 1 in the linear-time form of its lemma 3.1.
 //!
-//! v_f is the vector of field f: what its features, or the mean of several, give. So the features of one field do not interact.
+//! v_f is the vector of field f: what its features, or the mean of several, give. So the features of one field do not interact, which they
+//! do in the paper, where a sum runs over features: `within_fields` says so.
 
 use anyhow::Result;
 use rec_core::model::ModelConfig;
@@ -18,13 +19,15 @@ use crate::{Clicks, Network, check_above_0, check_size};
 pub struct FmConfig {
     /// Length of a vector.
     pub embedding_size: usize,
+    /// Whether the features of one field, a film's genres say, interact as well.
+    pub within_fields: bool,
     /// Standard deviation of the vectors' initial values.
     pub init_std: f64,
 }
 
 impl Default for FmConfig {
     fn default() -> Self {
-        Self { embedding_size: 16, init_std: 0.01 }
+        Self { embedding_size: 16, within_fields: false, init_std: 0.01 }
     }
 }
 
@@ -42,6 +45,7 @@ pub type Fm = Clicks<FmNetwork>;
 pub struct FmNetwork {
     first_order: FirstOrder,
     vectors: Embedding,
+    within_fields: bool,
 }
 
 impl Network for FmNetwork {
@@ -53,11 +57,19 @@ impl Network for FmNetwork {
         Ok(Self {
             first_order: FirstOrder::new(fields, params)?,
             vectors: Embedding::new("vectors", fields, config.embedding_size, init, params)?,
+            within_fields: config.within_fields,
         })
     }
 
     fn logits(&self, rows: &Taken) -> Result<Tensor> {
-        Ok(self.first_order.of(rows)? + second_order(&self.vectors.of(rows)?)?)
+        let first = self.first_order.of(rows)?;
+        if !self.within_fields {
+            return Ok(first + second_order(&self.vectors.of(rows)?)?);
+        }
+        // ½(‖Σ vᵢxᵢ‖² − Σ ‖vᵢxᵢ‖²), the second sum over features.
+        let (vectors, squares) = self.vectors.with_squares(rows)?;
+        let sum = vectors.f_sum_dim_intlist(1, false, None::<Kind>)?.f_square()?.f_sum_dim_intlist(1, false, None::<Kind>)?;
+        Ok(first + (sum - squares) * 0.5)
     }
 }
 

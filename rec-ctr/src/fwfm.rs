@@ -1,13 +1,37 @@
 //! Field-weighted factorisation machine: w₀ + Σ wᵢxᵢ + Σ_{f<g} r_fg ⟨v_f, v_g⟩. Pan et al., WWW 2018, arXiv:1806.03514, eq. 4.
 
 use anyhow::Result;
+use rec_core::model::ModelConfig;
 use rec_core::{Init, Params};
 use rec_data::fields::LabelledRows;
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::embedding::{Embedding, FirstOrder, Taken};
-use crate::fm::FmConfig;
-use crate::{Clicks, Network};
+use crate::{Clicks, Network, check_above_0, check_size};
+
+/// Hyper-parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FwFmConfig {
+    /// Length of a vector.
+    pub embedding_size: usize,
+    /// Standard deviation of the vectors' initial values.
+    pub init_std: f64,
+}
+
+impl Default for FwFmConfig {
+    fn default() -> Self {
+        Self { embedding_size: 16, init_std: 0.01 }
+    }
+}
+
+impl ModelConfig for FwFmConfig {
+    fn check(&self) -> Result<()> {
+        check_size("embedding_size", self.embedding_size)?;
+        check_above_0("init_std", self.init_std)
+    }
+}
 
 /// Field-weighted factorisation machine.
 pub type FwFm = Clicks<FwFmNetwork>;
@@ -21,9 +45,9 @@ pub struct FwFmNetwork {
 }
 
 impl Network for FwFmNetwork {
-    type Config = FmConfig;
+    type Config = FwFmConfig;
 
-    fn new(config: &FmConfig, rows: &LabelledRows, params: &mut Params) -> Result<Self> {
+    fn new(config: &FwFmConfig, rows: &LabelledRows, params: &mut Params) -> Result<Self> {
         let fields = rows.encoders();
         let n = fields.fields().len();
         Ok(Self {

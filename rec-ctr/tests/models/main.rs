@@ -171,7 +171,7 @@ fn logits_loss_and_gradients_are_those_of_the_formulas() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 12);
+    assert_eq!(seen, 13);
 }
 
 fn how(learning_rate: f64) -> GradientConfig {

@@ -188,6 +188,9 @@ def logits(model, c, p, learning):
         return din(c, p, v, learning)
     if model == "bst":
         return bst(c, p, v)
+    if model == "fm" and c.get("within_fields"):
+        every = [[value * p["vectors"][feature] for field in row for feature, value in field] for row in ROWS]
+        return linear + torch.stack([sum(a @ b for i, a in enumerate(row) for b in row[i + 1 :]) for row in every])
     if model == "fm":
         return linear + sum((v[:, f] * v[:, g]).sum(1) for f, g in pairs)
     if model == "fwfm":
@@ -231,6 +234,7 @@ attention_config = {"embedding_size": 3, "attention_sizes": [4, 6], "num_heads":
 CASES = [
     case("LR", "lr", {}, 1),
     case("FM", "fm", {"embedding_size": 3}, 2),
+    case("FM within fields too", "fm", {"embedding_size": 3, "within_fields": True}, 13),
     case("FwFM", "fwfm", {"embedding_size": 3}, 3),
     case("FFM", "ffm", {"embedding_size": 2}, 4),
     case("Wide & Deep", "wide-deep", {"embedding_size": 3, "hidden_sizes": [5, 4], "dropout": 0.0}, 5),
