@@ -15,6 +15,10 @@ use crate::rows::Rows;
 use crate::storage::{Precision, Storage};
 use crate::{Metric, Neighbour, Subset};
 
+/// Cache lines of a vector that are asked for ahead, and how many vectors ahead.
+const LINES_AHEAD: usize = 16;
+const ROWS_AHEAD: u32 = 6;
+
 /// Settings of [`Ivf`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -111,7 +115,10 @@ impl Index for Ivf {
         let (distances, ids) = (self.storage.distances(&query, self.metric), self.cells.ids());
         let mut nearest = Nearest::new(k);
         for (cell, _) in self.cells.nearest(&query, self.metric, self.config.probes, within) {
-            let places = self.cells.places(cell).filter(|&place| within.is_none_or(|within| within.contains(ids[place as usize])));
+            let places = self.cells.places(cell);
+            let last = places.end - 1;
+            let places = places.filter(|&place| within.is_none_or(|within| within.contains(ids[place as usize])));
+            let places = places.inspect(|&place| distances.prefetch((place + ROWS_AHEAD).min(last), LINES_AHEAD));
             distances.each(places, |distance, place| nearest.show(distance, ids[place as usize]));
         }
         Ok(nearest.into_sorted())

@@ -86,10 +86,15 @@ fn sums<const N: usize>(a: &[f32], b: [&[f32]; N], step: impl Fn(f32, f32, f32) 
         }
         at += LANES;
     }
-    std::array::from_fn(|n| {
-        let rest = a[whole..].iter().zip(&b[n][whole..]).fold(0.0, |sum, (&a, &b)| step(a, b, sum));
-        fold(sums[n]) + rest
-    })
+    let mut out = [0f32; N];
+    for n in 0..N {
+        let mut rest = 0.0;
+        for i in whole..len {
+            rest = step(a[i], b[n][i], rest);
+        }
+        out[n] = fold(sums[n]) + rest;
+    }
+    out
 }
 
 /// Σ wᵢcᵢ for codes c of one byte.
@@ -111,16 +116,23 @@ pub(crate) fn dot_bytes_four(weights: &[f32], codes: [&[u8]; 4]) -> [f32; 4] {
 #[inline(always)]
 fn byte_sums<const N: usize>(weights: &[f32], codes: [&[u8]; N]) -> [f32; N] {
     let (blocks, rest) = weights.as_chunks::<LANES>();
-    codes.map(|codes| {
-        let (codes, codes_rest) = codes[..weights.len()].as_chunks::<LANES>();
+    let mut out = [0f32; N];
+    // Loops and no closures: what is not inlined would not be compiled for the processor at hand.
+    for n in 0..N {
+        let (codes, codes_rest) = codes[n][..weights.len()].as_chunks::<LANES>();
         let mut sums = [0f32; LANES];
         for (w, c) in blocks.iter().zip(codes) {
             for lane in 0..LANES {
                 sums[lane] = w[lane].mul_add(f32::from(c[lane]), sums[lane]);
             }
         }
-        fold(sums) + rest.iter().zip(codes_rest).fold(0.0, |sum, (&w, &c)| w.mul_add(f32::from(c), sum))
-    })
+        let mut tail = 0f32;
+        for (w, c) in rest.iter().zip(codes_rest) {
+            tail = w.mul_add(f32::from(*c), tail);
+        }
+        out[n] = fold(sums) + tail;
+    }
+    out
 }
 
 /// The sum of the lanes, halves added to each other.

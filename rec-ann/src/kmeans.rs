@@ -193,7 +193,7 @@ pub(crate) fn assign(points: Points<'_>, centroids: &[f32], by_product: bool) ->
     let mut out = vec![0u32; points.len()];
     out.par_chunks_mut(CHUNK).zip(points.values.par_chunks(CHUNK * stride)).for_each(|(out, values)| {
         let panels = Panels::new(values, stride);
-        let mut best = vec![([f32::NEG_INFINITY; LANES], [0u32; LANES]); panels.len()];
+        let mut best: Vec<Best> = vec![([f32::NEG_INFINITY; LANES], [0; LANES]); panels.len()];
         let tile = (TILE_BYTES / (4 * stride)).next_multiple_of(ROWS).max(ROWS);
         for (t, (centroids, halves)) in centroids.chunks(tile * stride).zip(halves.chunks(tile)).enumerate() {
             for (panel, best) in best.iter_mut().enumerate() {
@@ -210,29 +210,36 @@ pub(crate) fn assign(points: Points<'_>, centroids: &[f32], by_product: bool) ->
     out
 }
 
+/// The best score of each point of a panel so far, and the centroid that has it.
+type Best = ([f32; LANES], [u32; LANES]);
+
 /// Shows some centroids to a panel of points: c·x − ‖c‖²/2 is largest for the nearest.
 #[inline(always)]
-fn meet(panel: &[f32], centroids: &[f32], halves: &[f32], first: u32, best: &mut ([f32; LANES], [u32; LANES])) {
+fn meet(panel: &[f32], centroids: &[f32], halves: &[f32], first: u32, best: &mut Best) {
     let stride = panel.len() / LANES;
-    let mut show = |sums: [f32; LANES], half: f32, centroid: u32| {
-        for (lane, sum) in sums.into_iter().enumerate() {
-            let score = sum + half;
-            let better = score > best.0[lane];
-            best.0[lane] = if better { score } else { best.0[lane] };
-            best.1[lane] = if better { centroid } else { best.1[lane] };
-        }
-    };
+    let mut kept = *best;
     let mut at = 0;
     while at + ROWS <= halves.len() {
-        let sums = products::<ROWS>(panel, &centroids[at * stride..]);
-        for (i, sums) in sums.into_iter().enumerate() {
-            show(sums, halves[at + i], first + (at + i) as u32);
-        }
+        show(products::<ROWS>(panel, &centroids[at * stride..]), &halves[at..], first + at as u32, &mut kept);
         at += ROWS;
     }
     while at < halves.len() {
-        show(products::<1>(panel, &centroids[at * stride..])[0], halves[at], first + at as u32);
+        show(products::<1>(panel, &centroids[at * stride..]), &halves[at..], first + at as u32, &mut kept);
         at += 1;
+    }
+    *best = kept;
+}
+
+#[inline(always)]
+fn show<const R: usize>(sums: [[f32; LANES]; R], halves: &[f32], first: u32, best: &mut Best) {
+    for (i, (sums, half)) in sums.iter().zip(halves).enumerate() {
+        for (lane, sum) in sums.iter().enumerate() {
+            let score = sum + half;
+            let better = score > best.0[lane];
+            // Choices and no branches, so that the lanes stay together.
+            best.0[lane] = if better { score } else { best.0[lane] };
+            best.1[lane] = if better { first + i as u32 } else { best.1[lane] };
+        }
     }
 }
 

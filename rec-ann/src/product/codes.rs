@@ -158,9 +158,14 @@ fn reached(codes: &[u8], table: &Table, terms: Option<&[f32]>, bound: f32, count
         lane_terms[..count].copy_from_slice(terms);
     }
     let limit = bound - table.low + ROUNDING * (bound.abs() + table.low.abs() + table.step * f32::from(u16::MAX));
-    let reached: [bool; BLOCK] = vectorised(
+    let mut reached = [false; BLOCK];
+    vectorised(
         #[inline(always)]
-        || std::array::from_fn(|lane| f32::from(sums[lane]).mul_add(table.step, lane_terms[lane]) <= limit),
+        || {
+            for lane in 0..BLOCK {
+                reached[lane] = f32::from(sums[lane]) * table.step + lane_terms[lane] <= limit;
+            }
+        },
     );
     let mask = reached.iter().rev().fold(0u32, |mask, &reached| mask << 1 | u32::from(reached)) & (u32::MAX >> (BLOCK - count));
     (0..count).filter(move |lane| mask >> lane & 1 == 1)

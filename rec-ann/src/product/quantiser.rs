@@ -4,11 +4,11 @@ use anyhow::{Result, ensure};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::rotation::{Rotation, procrustes};
+use super::rotation::{Rotation, procrustes, transposed};
 use crate::Metric;
 use crate::column::Column;
 use crate::file::{Reader, Writer, inconsistent};
-use crate::kernels::{dot, squared_l2};
+use crate::kernels::vectorised;
 use crate::kmeans::{KmeansConfig, Points, assign, train};
 use crate::rng::{Rng, Stream};
 
@@ -74,6 +74,8 @@ pub struct ProductQuantiser {
     bits: Bits,
     /// `[parts, centroids, width]`.
     books: Column<f32>,
+    /// `[parts, width, centroids]`: the same values, for tables of distances.
+    columns: Column<f32>,
     rotation: Option<Rotation>,
 }
 
@@ -90,7 +92,7 @@ impl ProductQuantiser {
         let chosen = Rng::keyed(config.kmeans.seed, Stream::Sample, 0)
             .sample(points.len(), config.bits.centroids().saturating_mul(config.kmeans.sample));
         let sample: Vec<f32> = chosen.iter().flat_map(|&row| points.row(row as usize)).copied().collect();
-        let mut out = Self { dim, parts, bits: config.bits, books: Column::new(), rotation: None };
+        let mut out = Self { dim, parts, bits: config.bits, books: Column::new(), columns: Column::new(), rotation: None };
         // While a rotation is sought its codebooks need not be perfect.
         let quick = KmeansConfig { iterations: config.kmeans.iterations.min(5), ..config.kmeans.clone() };
         for _ in 0..config.rotations {
@@ -144,16 +146,25 @@ impl ProductQuantiser {
     /// but for the 1 of cosine.
     pub(super) fn table(&self, query: &[f32], metric: Metric) -> Vec<f32> {
         let query = self.turned(query);
-        let width = self.width();
-        let books = self.books.chunks_exact(self.bits.centroids() * width);
-        let of = |(part, book): (&'_ [f32], &'_ [f32])| {
-            let distance = |centroid: &[f32]| match metric {
-                Metric::L2 => squared_l2(part, centroid),
-                Metric::InnerProduct | Metric::Cosine => 0.0 - dot(part, centroid),
-            };
-            book.chunks_exact(width).map(distance).collect::<Vec<f32>>()
-        };
-        query.chunks_exact(width).zip(books).flat_map(of).collect()
+        let (width, centroids) = (self.width(), self.bits.centroids());
+        let mut out = vec![0f32; self.parts * centroids];
+        vectorised(
+            #[inline(always)]
+            || {
+                let parts = query.chunks_exact(width).zip(self.columns.chunks_exact(width * centroids));
+                for ((part, columns), out) in parts.zip(out.chunks_exact_mut(centroids)) {
+                    for (&value, column) in part.iter().zip(columns.chunks_exact(centroids)) {
+                        for (sum, &c) in out.iter_mut().zip(column) {
+                            *sum = match metric {
+                                Metric::L2 => (value - c).mul_add(value - c, *sum),
+                                Metric::InnerProduct | Metric::Cosine => (-value).mul_add(c, *sum),
+                            };
+                        }
+                    }
+                }
+            },
+        );
+        out
     }
 
     fn width(&self) -> usize {
@@ -183,7 +194,13 @@ impl ProductQuantiser {
             let found = book.len();
             book.into_iter().cycle().take(found.max(centroids * width))
         });
-        self.books = books.collect::<Vec<f32>>().into();
+        self.set_books(books.collect::<Vec<f32>>().into());
+    }
+
+    fn set_books(&mut self, books: Column<f32>) {
+        let (width, centroids) = (self.width(), self.bits.centroids());
+        self.columns = books.chunks_exact(width * centroids).flat_map(|book| transposed(book, width)).collect::<Vec<f32>>().into();
+        self.books = books;
     }
 
     /// One part of each vector.
@@ -213,7 +230,9 @@ impl ProductQuantiser {
         let finite = books.iter().chain(&rotation[..]).all(|v| v.is_finite());
         ensure!(fits && finite, inconsistent("codebooks that do not fit"));
         let rotation = (!rotation.is_empty()).then(|| Rotation::new(rotation, dim));
-        Ok(Self { dim, parts, bits: config.bits, books, rotation })
+        let mut out = Self { dim, parts, bits: config.bits, books: Column::new(), columns: Column::new(), rotation };
+        out.set_books(books);
+        Ok(out)
     }
 }
 
@@ -221,6 +240,7 @@ impl ProductQuantiser {
 mod tests {
     use super::*;
     use crate::index::tests::drawn;
+    use crate::kernels::squared_l2;
 
     /// Mean squared error of what the codes stand for.
     fn error(vectors: &[f32], dim: usize, config: &QuantiserConfig) -> f32 {

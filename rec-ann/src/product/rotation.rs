@@ -89,7 +89,7 @@ fn product(a: &[f32], b: &[f32], inner: usize) -> Vec<f32> {
 }
 
 /// `[rows, columns]` to `[columns, rows]`.
-fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
+pub(super) fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
     let rows = values.len() / columns;
     (0..values.len()).map(|i| values[i % rows * columns + i / rows]).collect()
 }
