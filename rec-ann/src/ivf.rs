@@ -35,7 +35,7 @@ pub struct IvfConfig {
 
 impl Default for IvfConfig {
     fn default() -> Self {
-        Self { cells: 0, probes: 8, kmeans: KmeansConfig::default(), precision: Precision::Float }
+        Self { cells: 0, probes: 8, kmeans: KmeansConfig { iterations: 5, ..KmeansConfig::default() }, precision: Precision::Float }
     }
 }
 

@@ -14,8 +14,9 @@ use crate::rng::{Rng, Stream};
 const CHUNK: usize = 256;
 /// Bytes of centroids that stay in the first-level cache while a chunk meets them.
 const TILE_BYTES: usize = 1 << 14;
-/// k-means++ looks at no more vectors than this for each centroid.
-const SEED_ROWS: usize = 8;
+/// k-means++ looks at this many vectors for each centroid, and at least at `LEAST_SEED_ROWS`.
+const SEED_ROWS: usize = 2;
+const LEAST_SEED_ROWS: usize = 2048;
 
 /// Settings of k-means.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -105,7 +106,7 @@ pub(crate) fn train(points: Points<'_>, k: usize, config: &KmeansConfig, spheric
 /// First centroids: each next one is drawn by its squared distance from the nearest before it.
 fn seeds(points: Points<'_>, k: usize, seed: u64) -> Vec<f32> {
     let mut rng = Rng::keyed(seed, Stream::Centroids, 0);
-    let chosen = rng.sample(points.len(), k.saturating_mul(SEED_ROWS));
+    let chosen = rng.sample(points.len(), k.saturating_mul(SEED_ROWS).max(LEAST_SEED_ROWS));
     let mut distances = vec![f32::INFINITY; chosen.len()];
     let mut out: Vec<f32> = Vec::with_capacity(k * points.stride);
     let mut next = if chosen.is_empty() { 0 } else { rng.below(chosen.len()) };

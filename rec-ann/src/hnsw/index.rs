@@ -26,7 +26,8 @@ pub struct HnswConfig {
     pub m: usize,
     /// efConstruction: how many near nodes a new node chooses its links from, at least 1.
     pub ef_construction: usize,
-    /// ef: how many near nodes a search keeps, at least 1; a search for more than `ef` keeps as many as it is asked for.
+    /// ef: how many near nodes a search keeps, at least 1; a search for more than `ef` keeps as many as it is asked for, and one that keeps all there are
+    /// looks at each.
     pub ef: usize,
     /// Seed of the nodes' levels.
     pub seed: u64,
@@ -173,6 +174,12 @@ impl Index for Hnsw {
         let Some(entry) = self.graph.entry().filter(|_| k > 0) else { return Ok(Vec::new()) };
         let ef = self.config.ef.max(k).min(self.len());
         let allowed = |id: u32| self.deleted[id as usize] == 0 && within.is_none_or(|within| within.contains(id));
+        if ef == self.len() {
+            // Who is to be kept is all there are: looking at each costs less than a walk, and misses none that no link leads to.
+            let mut nearest = Nearest::new(k);
+            distances.each((0..self.len() as u32).filter(|&id| allowed(id)), |distance, id| nearest.show(distance, id));
+            return Ok(nearest.into_sorted());
+        }
         if let Some(within) = within.filter(|within| self.few(within.len(), ef)) {
             let mut nearest = Nearest::new(k);
             let len = self.len() as u32;

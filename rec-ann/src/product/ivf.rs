@@ -39,7 +39,13 @@ pub struct IvfPqConfig {
 
 impl Default for IvfPqConfig {
     fn default() -> Self {
-        Self { cells: 0, probes: 8, kmeans: KmeansConfig::default(), quantiser: QuantiserConfig::default(), rerank: 0 }
+        Self {
+            cells: 0,
+            probes: 8,
+            kmeans: KmeansConfig { iterations: 5, ..KmeansConfig::default() },
+            quantiser: QuantiserConfig::default(),
+            rerank: 0,
+        }
     }
 }
 
