@@ -9,8 +9,12 @@
 
 mod commands;
 pub mod config;
+pub mod curves;
 pub mod environment;
 pub mod export;
+pub mod map;
+pub mod page;
+pub mod plot;
 pub mod registry;
 pub mod report;
 pub mod run_folder;

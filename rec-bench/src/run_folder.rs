@@ -102,7 +102,7 @@ impl RunFolder {
 
     /// Removes the files that a killed run was about to rename.
     fn sweep(&self) -> Result<()> {
-        for place in ["", "checkpoints", "checkpoints/all-of-train", "tb/run", "tb/run/projector/items"] {
+        for place in ["", "checkpoints", "checkpoints/all-of-train", "tb/run", "tb/run/projector/items", "tb/run/projector/items-t-sne"] {
             for entry in fs::read_dir(self.file(place)).into_iter().flatten().flatten() {
                 let name = entry.file_name();
                 if [PART, BOARD_PART].iter().any(|part| name.to_string_lossy().starts_with(part)) {

@@ -9,7 +9,7 @@ use rec_core::model::Score;
 use rec_core::protocol::{JudgedBy, Prepared, Protocol};
 use rec_core::state::StateReader;
 use rec_core::tch::Device;
-use rec_core::tensorboard::{Embedding, EmbeddingColumn, EventWriter, HparamValue, SessionStatus, fenced, flatten_hparams};
+use rec_core::tensorboard::{EventWriter, HparamValue, SessionStatus, fenced, flatten_hparams};
 use rec_core::train::{GradientConfig, Interrupt, Judge, LoopConfig, Outcome, Trainer, train};
 use rec_data::dataset::{Dataset, Folders};
 use rec_data::{fail, problem, require};
@@ -17,6 +17,7 @@ use rec_data::{fail, problem, require};
 use crate::Registry;
 use crate::config::{Origins, RunConfig};
 use crate::environment::Environment;
+use crate::map::{Items, write_vectors};
 use crate::report;
 use crate::run_folder::{RunFolder, RunResult};
 use crate::sinks::{Board, Lines, Progress};
@@ -101,10 +102,20 @@ impl Bench<'_> {
             environment,
         };
         folder.write_per_user(&evaluation, learned.user_ids())?;
+        let vectors = trainer.model().item_vectors();
+        let map = match &vectors {
+            Some(vectors) => Items::new(&prepared.interactions, &learned.popularity())
+                .map(|items| items.map(vectors).map(|map| (items, map)))
+                .transpose()?,
+            None => None,
+        };
         if self.board {
             write_board(&folder, &config, trainer.model(), &prepared, &evaluation, &result)?;
+            if let Some(vectors) = &vectors {
+                write_vectors(&folder.file("tb/run"), &prepared.interactions, vectors, map.as_ref())?;
+            }
         }
-        folder.write("report.html", report::run_page(&folder, &config, &result)?.as_bytes())?;
+        folder.write("report.html", report::run_page(&folder, &config, &result, map.as_ref())?.as_bytes())?;
         folder.write_json("result.json", &result)?;
         Ok(result)
     }
@@ -320,7 +331,7 @@ fn group(config: &RunConfig) -> Result<String> {
     Ok(format!("{}-{}", config.name, &hash[..8]))
 }
 
-/// Config, protocol, hyper-parameters with their results, precision–recall curve of the first evaluated users, item vectors with titles.
+/// Config, protocol, hyper-parameters with their results, precision–recall curve of the first evaluated users.
 fn write_board(
     folder: &RunFolder,
     config: &RunConfig,
@@ -350,18 +361,5 @@ fn write_board(
         board.pr_curve("test/relevant_among_all", epoch, &labels, &probabilities, None, 201)?;
     }
     board.session_end(SessionStatus::Success)?;
-    board.flush()?;
-    if let Some(vectors) = model.item_vectors() {
-        let data = &prepared.interactions;
-        let titles: Vec<String> = data.item_ids.iter().map(str::to_owned).collect();
-        let named =
-            |name: &str| data.item_features.get(name).map(|f| (0..data.num_items()).map(|row| f.text(row)).collect::<Vec<String>>());
-        let (title, genres) = (named("title").unwrap_or_else(|| titles.clone()), named("genres").or_else(|| named("genre")));
-        let mut columns = vec![EmbeddingColumn { name: "title", values: &title }, EmbeddingColumn { name: "item", values: &titles }];
-        if let Some(genres) = &genres {
-            columns.push(EmbeddingColumn { name: "genres", values: genres });
-        }
-        board.embeddings(&[Embedding { name: "items", vectors: &vectors.values, width: vectors.dim, columns: &columns }])?;
-    }
-    Ok(())
+    board.flush()
 }

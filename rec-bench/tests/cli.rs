@@ -23,6 +23,8 @@ fn the_help_of_every_command_is_as_committed() {
         "eval",
         "recommend",
         "compare",
+        "map",
+        "curves",
         "data",
         "data list",
         "data fetch",
@@ -205,17 +207,30 @@ fn the_report_is_one_page_without_scripts_that_shows_what_was_measured() {
     let page = fs::read_to_string(place.path("run/report.html")).expect("there");
     assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
     assert!(page.contains("<h1>bpr on file:&lt;b&gt;&amp;</h1>") && !page.contains("<b>"), "names are escaped");
-    assert!(!page.contains("<script") && !page.contains("http"), "it needs nothing else");
+    assert_needs_nothing_else(&page);
     let result = place.read_json("run/result.json");
     for metric in result["metrics"].as_array().expect("a list") {
         let row = format!("<td>{}</td><td class=n>{:.4}</td>", metric[0].as_str().expect("a name"), metric[1].as_f64().expect("a number"));
         assert!(page.contains(&row), "{row}");
     }
-    for part in
-        ["<h2>train/loss</h2><svg", "<h2>valid/ndcg@10</h2><svg", result["protocol_hash"].as_str().expect("a hash"), "embedding_size = 64"]
-    {
+    for part in [
+        "<h2>train/loss</h2><svg",
+        "<h2>valid/ndcg@10</h2><svg",
+        "<h2>Items</h2><svg",
+        result["protocol_hash"].as_str().expect("a hash"),
+        "embedding_size = 64",
+    ] {
         assert!(page.contains(part), "{part}");
     }
+}
+
+/// A page without scripts, styles or pictures from elsewhere; the namespace of SVG is a name, not an address.
+fn assert_needs_nothing_else(page: &str) {
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
+    assert!(
+        !page.contains("<script") && !page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "").contains("http"),
+        "it needs nothing else"
+    );
 }
 
 #[test]
@@ -327,6 +342,69 @@ fn two_runs_compare_user_by_user_under_one_protocol_only() {
     place.trained("popularity", "splits", &["--set", "protocol.split_seeds=[1, 2]"]);
     place.trained("popularity", "second", &["--set", "protocol.split_seeds=[1, 2]", "--set", "split=1"]);
     place.run(&["compare", "splits", "second"]).refuses(2, &["split number 0 in the first, 1 in the second"]);
+}
+
+#[test]
+fn item_vectors_of_runs_are_drawn_beside_each_other_and_the_same_each_time() {
+    let place = Place::with_clicks();
+    place.trained("bpr", "bpr", &SHORT);
+    place.trained("ials", "ials", &SHORT);
+    place.trained("popularity", "popularity", &[]);
+    let found = place.json(&["map", "bpr", "ials", "--out", "map.html", "--json"]);
+    let runs: Vec<_> = found.as_array().expect("a list").iter().map(|f| (f["run"].as_str(), f["model"].as_str())).collect();
+    assert_eq!(runs, [(Some("bpr"), Some("bpr")), (Some("ials"), Some("ials"))]);
+    let drawn = found[0]["drawn"].as_u64().expect("a number") as usize;
+    assert!(drawn > 100 && found[0]["items"] == found[0]["drawn"] && found[0]["purity"].is_null(), "{found}");
+    let page = fs::read_to_string(place.path("map.html")).expect("there");
+    assert_needs_nothing_else(&page);
+    assert_eq!((page.matches("<svg").count(), page.matches("<circle").count()), (2, 2 * drawn));
+    let titles = ["<h2>bpr (bpr)</h2><svg", "<h2>ials (ials)</h2><svg", "no feature <code>genres</code> or <code>genre</code>"];
+    assert!(titles.iter().all(|title| page.contains(title)), "{titles:?}");
+    let printed = place.done(&["map", "bpr", "ials", "--out", "again.html", "--threads", "2"]);
+    assert_eq!(printed, "bpr (bpr): no genres, no purity\nials (ials): no genres, no purity\nagain.html\n");
+    assert!(fs::read_to_string(place.path("again.html")).expect("there") == page, "two maps of the same runs differ");
+
+    let places = fs::read_to_string(place.path("bpr/tb/run/projector/items-t-sne/tensors.tsv")).expect("there");
+    assert!(places.lines().count() == drawn && places.lines().all(|line| line.split('\t').count() == 2), "{places}");
+    let config = fs::read_to_string(place.path("bpr/tb/run/projector_config.pbtxt")).expect("there");
+    assert!(config.contains("\"items\"") && config.contains("\"items-t-sne\""), "{config}");
+
+    place.run(&["map", "bpr", "popularity", "--out", "no.html"]).refuses(2, &["`popularity` of popularity has no item vectors", "`bpr`"]);
+    place.run(&["map", "none", "--out", "no.html"]).refuses(2, &["none is no run folder"]);
+    place.write("fewer.csv", support::clicks(300, 190).as_bytes());
+    place.done(&["train", "--file", "fewer.csv", "--columns", "user,item", "--model", "ials", "--out", "fewer", "--set", "loop.epochs=1"]);
+    place.run(&["map", "bpr", "fewer", "--out", "no.html"]).refuses(2, &["fewer has other items than bpr"]);
+    fs::remove_file(place.path("bpr/result.json")).expect("there");
+    place.run(&["map", "bpr", "--out", "no.html"]).refuses(2, &["bpr is not finished: train it to the end first"]);
+    assert!(!place.path("no.html").exists());
+}
+
+#[test]
+fn curves_of_runs_are_drawn_by_epoch_and_by_second_finished_or_not() {
+    let place = Place::with_clicks();
+    place.trained("bpr", "bpr", &SHORT);
+    place.trained("ials", "ials", &SHORT);
+    place.trained("ease", "ease", &[]);
+    fs::remove_file(place.path("bpr/result.json")).expect("there");
+    assert_eq!(place.done(&["curves", "bpr", "ials", "--out", "curves.html"]), "curves.html\n");
+    let page = fs::read_to_string(place.path("curves.html")).expect("there");
+    assert_needs_nothing_else(&page);
+    for (name, axis) in [("train/loss", "epoch"), ("train/loss", "second"), ("ndcg@10", "epoch"), ("ndcg@10", "second")] {
+        assert!(page.contains(&format!("<h2>{name} by {axis}</h2><svg")), "{name} by {axis}");
+    }
+    // The first run's colour in four pictures, the second's in two: iALS has no loss.
+    let lines = |colour: &str| page.matches(&format!("stroke=\"{colour}\" stroke-width=\"2\" points=")).count();
+    assert_eq!((lines("#1F77B4"), lines("#FF7F0E")), (4, 2));
+    assert!(page.contains("Without train/loss: ials (ials), judged on valid."));
+
+    place.run(&["curves", "ease", "--out", "no.html"]).refuses(2, &["ease has no curve"]);
+    place.run(&["curves", "none", "--out", "no.html"]).refuses(2, &["none is no run folder"]);
+    let asked = |metric| place.run(&["curves", "bpr", "--out", "no.html", "--metric", metric]);
+    asked("ndgc@10").refuses(2, &["no metric is called `ndgc` (did you mean `ndcg`?)"]);
+    asked("recall@20").refuses(2, &["bpr has no `recall@20` by epoch: it was judged by `ndcg@10`"]);
+    place.trained("bpr", "recall", &[&SHORT[..], &["--set", "loop.metric=recall@10"]].concat());
+    place.run(&["curves", "bpr", "recall", "--out", "no.html"]).refuses(2, &["recall has no `ndcg@10`", "judged by `recall@10`"]);
+    assert!(!place.path("no.html").exists());
 }
 
 #[test]

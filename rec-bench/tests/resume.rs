@@ -215,7 +215,12 @@ fn a_model_without_draws_has_the_same_metrics_with_one_and_with_two_threads() {
 #[test]
 fn what_a_kill_leaves_of_a_file_is_swept_away_by_the_run_that_goes_on() {
     let place = Place::with_clicks();
-    let left = [".part-aaaaaa", "checkpoints/.part-bbbbbb", "tb/run/projector/items/.writing-cccccc"];
+    let left = [
+        ".part-aaaaaa",
+        "checkpoints/.part-bbbbbb",
+        "tb/run/projector/items/.writing-cccccc",
+        "tb/run/projector/items-t-sne/.writing-dddddd",
+    ];
     left.iter().for_each(|name| drop(place.write(&format!("run/{name}"), b"half")));
     place.trained("popularity", "run", &[]);
     assert_nothing_half_written(&place.path("run"));

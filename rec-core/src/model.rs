@@ -119,7 +119,7 @@ pub trait Score {
         None
     }
 
-    /// A vector for each item, where the model has such vectors: for nearest neighbours, export, the projector.
+    /// A vector for each item, where the model has such vectors: for nearest neighbours, export, the projector, maps.
     fn item_vectors(&self) -> Option<Vectors<'_>> {
         None
     }
@@ -159,6 +159,16 @@ pub struct Vectors<'a> {
     pub dim: usize,
     /// `[n, dim]`, row after row.
     pub values: std::borrow::Cow<'a, [f32]>,
+}
+
+impl Vectors<'_> {
+    /// The vectors numbered `rows`, in that order, one after the other.
+    ///
+    /// # Panics
+    /// where there is no such vector.
+    pub fn select(&self, rows: &[u32]) -> Vec<f32> {
+        rows.iter().flat_map(|&row| &self.values[row as usize * self.dim..][..self.dim]).copied().collect()
+    }
 }
 
 /// A model whose parameters move by gradients.

@@ -1,9 +1,11 @@
 //! The commands.
 
 mod compare;
+mod curves;
 mod data;
 mod doctor;
 mod eval;
+mod map;
 mod new_model;
 mod recommend;
 mod table;
@@ -85,6 +87,10 @@ enum Command {
     Recommend(recommend::RecommendArgs),
     /// Compares two finished runs user by user
     Compare(compare::CompareArgs),
+    /// Draws the item vectors of finished runs beside each other, with their neighbour purity by genre
+    Map(map::MapArgs),
+    /// Draws loss and judged metric of runs by epoch and by second
+    Curves(curves::CurvesArgs),
     /// Data sets: what there is, fetch, verify, describe, write a split out
     Data(data::DataArgs),
     /// Models: what there is, and their hyper-parameters
@@ -188,6 +194,8 @@ fn run(cli: Cli, registry: &Registry) -> Result<()> {
         Some(Command::Eval(args)) => eval::run(&args, &bench),
         Some(Command::Recommend(args)) => recommend::run(&args, &bench),
         Some(Command::Compare(args)) => compare::run(&args),
+        Some(Command::Map(args)) => map::run(&args, &bench),
+        Some(Command::Curves(args)) => curves::run(&args, registry),
         Some(Command::Data(args)) => data::run(args, &bench),
         Some(Command::Models(args)) => train::models(&args, registry),
         Some(Command::NewModel(args)) => new_model::run(&args),
