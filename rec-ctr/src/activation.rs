@@ -110,7 +110,7 @@ mod tests {
     fn dice_learns_with_the_batch_and_answers_with_running_means() {
         let mut params = Params::new(Device::Cpu, 1);
         let Activations::Dice(dice) = Activations::new(Activation::Dice, "layer", 2, &mut params).expect("made") else { panic!("dice") };
-        tch::no_grad(|| dice.slope.shallow_clone().fill_(0.5));
+        let _ = tch::no_grad(|| dice.slope.shallow_clone().fill_(0.5));
         let x = Tensor::from_slice(&[1.0f32, 10.0, 3.0, 14.0]).view([2, 2]);
         // Means 2 and 12, variances 1 and 4: p = σ(∓1) in both units.
         let p = |sign: f64| 1.0 / (1.0 + (-sign).exp());

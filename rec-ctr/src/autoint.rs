@@ -128,7 +128,7 @@ impl Block {
         let (queries, keys, values) = (split(project(&self.queries)?)?, split(project(&self.keys)?)?, split(project(&self.values)?)?);
         let mut logits = queries.f_matmul(&keys.f_transpose(2, 3)?)?;
         if !config.as_published {
-            logits = logits / (keys.size()[3] as f64).sqrt();
+            logits = logits.f_div_scalar((keys.size()[3] as f64).sqrt())?;
         }
         let weights = logits.f_softmax(-1, None::<Kind>)?;
         let weights = if is_recording() { dropout(&weights, config.attention_dropout)? } else { weights };

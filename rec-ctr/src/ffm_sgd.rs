@@ -223,12 +223,12 @@ mod tests {
         let batch = FieldsBatch { rows: 2, entries, histories: Vec::new(), labels: vec![1.0, 0.0] };
         let mut w: Vec<f64> = start.iter().map(|&v| f64::from(v)).collect();
         let mut g = vec![1f64; w.len()];
-        let rows: [(Vec<(usize, usize, f64)>, f64); 2] =
-            [(vec![(0, 0, 1.0), (1, 2, 0.5), (1, 3, 0.5), (2, 6, 2.0)], 1.0), (vec![(0, 1, 1.0), (1, 2, 1.0), (2, 5, -1.0)], -1.0)];
+        let first = vec![(0, 0, 1.0), (1, 2, 0.5), (1, 3, 0.5), (2, 6, 2.0)];
+        let rows = [(first, 1.0), (vec![(0, 1, 1.0), (1, 2, 1.0), (2, 5, -1.0)], -1.0f64)];
         let mut nodes = Vec::new();
         for turn in 0..6 {
             let (row, y) = &rows[turn % 2];
-            let r = 1.0 / row.iter().map(|&(_, _, x)| x * x).sum::<f64>();
+            let r = 1.0 / row.iter().map(|&(_, _, x)| f64::powi(x, 2)).sum::<f64>();
             let at = |j: usize, f: usize, d: usize| (j * fields + f) * k + d;
             let pairs: Vec<_> = (0..row.len()).flat_map(|a| (a + 1..row.len()).map(move |b| (a, b))).collect();
             let mut phi = 0.0;
