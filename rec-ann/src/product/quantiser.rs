@@ -214,7 +214,7 @@ impl ProductQuantiser {
         let mut out = vec![0u8; turned.len() / self.dim * self.parts];
         for (part, book) in self.books.chunks_exact(centroids * width).enumerate() {
             let assigned = assign(Points { values: &self.part(turned, part), stride: width }, book, false);
-            out[part..].iter_mut().step_by(self.parts).zip(assigned).for_each(|(code, c)| *code = c as u8);
+            out.iter_mut().skip(part).step_by(self.parts).zip(assigned).for_each(|(code, c)| *code = c as u8);
         }
         out
     }
