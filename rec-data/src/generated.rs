@@ -405,9 +405,10 @@ mod tests {
 
     /// The AUC that scores have for the labels of `rows`, by comparing all pairs.
     fn auc_of_pairs(rows: &[Click], score: impl Fn(&Click) -> f64) -> f64 {
-        let (clicks, others): (Vec<&Click>, Vec<&Click>) = rows.iter().partition(|row| row.label);
+        let of = |label: bool| rows.iter().filter(|row| row.label == label).map(&score).collect::<Vec<f64>>();
+        let (clicks, others) = (of(true), of(false));
         let won = |a: f64, b: f64| f64::from(u8::from(a > b)) + 0.5 * f64::from(u8::from(a == b));
-        let wins: f64 = clicks.iter().flat_map(|a| others.iter().map(|b| won(score(a), score(b)))).sum();
+        let wins: f64 = clicks.iter().flat_map(|&a| others.iter().map(move |&b| won(a, b))).sum();
         wins / (clicks.len() * others.len()) as f64
     }
 

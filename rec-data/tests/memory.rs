@@ -103,6 +103,8 @@ fn memory_does_not_grow_with_the_rows() {
     let many = whole_way(most, &folders);
     for (what, few, many) in [("converting", few[0], many[0]), ("training", few[1], many[1])] {
         eprintln!("{what}: {:.0} MB of own memory for 1 million rows, {:.0} MB for {most}", few as f64 / 1e6, many as f64 / 1e6);
-        assert!((many as f64) < 1.2 * few as f64, "{what} takes {few} bytes for a million rows and {many} for {most}");
+        // A million rows do not fill the window that more of them are shuffled in.
+        let window = 4.0 * f64::from(1 << 21);
+        assert!((many as f64) < 1.2 * few as f64 + window, "{what} takes {few} bytes for a million rows and {many} for {most}");
     }
 }
