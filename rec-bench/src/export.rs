@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use rec_core::protocol::Prepared;
 use rec_data::features::{Feature, Features};
-use rec_data::{Interactions, Vocabulary};
+use rec_data::{Interactions, Rows, Vocabulary};
 
 use crate::run_folder::write_whole;
 
@@ -55,7 +55,7 @@ fn side_file(side: &str, ids: &Vocabulary, features: &Features) -> Result<Option
     Ok(Some(out))
 }
 
-fn atomic(data: &Interactions, rows: &[u32]) -> Result<String> {
+fn atomic(data: &Interactions, rows: &Rows) -> Result<String> {
     let mut out = String::from("user_id:token\titem_id:token");
     if data.values.is_some() {
         out.push_str("\trating:float");
@@ -64,7 +64,7 @@ fn atomic(data: &Interactions, rows: &[u32]) -> Result<String> {
         out.push_str("\ttimestamp:float");
     }
     out.push('\n');
-    for &row in rows {
+    for row in rows.iter() {
         let row = row as usize;
         write!(out, "{}\t{}", data.user_ids.raw(data.users[row]), data.item_ids.raw(data.items[row]))?;
         if let Some(values) = &data.values {

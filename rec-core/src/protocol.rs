@@ -1,7 +1,7 @@
 //! The protocol: all that makes two numbers comparable, as one canonical, versioned, hashed object.
 
 use anyhow::Result;
-use rec_data::dataset::Dataset;
+use rec_data::dataset::{Dataset, Folders};
 use rec_data::fields::FieldSpec;
 use rec_data::filter::{self, Filter, Funnel};
 use rec_data::questions::Questions;
@@ -172,6 +172,9 @@ impl Protocol {
             valid_candidates: selection.candidates.clone(),
             drop_cold: self.drop_cold,
             fields: self.fields.clone(),
+            labels_only: !self.fields.is_empty() && self.metrics.iter().all(Metric::is_of_labels),
+            // Without a place for them, large encodings are made in memory.
+            keep_in: Folders::from_env().ok().map(|folders| folders.parsed()),
         };
         let lists = dataset.candidates.as_ref().map(|lists| lists.renumbered(&dataset.interactions, &interactions));
         let views = views(&interactions, lists.as_ref(), &split, &asking, seed)?;

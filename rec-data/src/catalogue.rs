@@ -8,9 +8,10 @@ use std::sync::OnceLock;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::generated::Clicks;
 use crate::problem;
 use crate::problem::did_you_mean;
-use crate::readers::{delimited, recbole};
+use crate::readers::{delimited, recbole, rows};
 
 /// One data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,8 @@ pub struct Entry {
     pub items: usize,
     /// Rows.
     pub interactions: usize,
+    /// Of labelled rows: how many are in train, valid and test; all are in train where the data comes without parts.
+    pub labelled: Option<Labelled>,
     /// The content hash of the rows, whatever form they come from; absent where no copy was at hand to compute it.
     pub content: Option<String>,
     /// How to get it by hand, where no address serves it.
@@ -41,6 +44,16 @@ pub struct Entry {
     /// The forms in which it comes, the publisher's first.
     #[serde(rename = "form")]
     pub forms: Vec<Form>,
+}
+
+/// Labelled rows by part, in the order train, valid, test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Labelled {
+    /// Rows.
+    pub rows: [usize; 3],
+    /// Rows with a label above 0.
+    pub positives: [usize; 3],
 }
 
 /// Files of one format, and where to get them.
@@ -114,6 +127,8 @@ pub enum Role {
     Items,
     /// Interactions to learn from.
     Train,
+    /// Interactions that pick the epoch.
+    Valid,
     /// Interactions to test on.
     Test,
     /// Fixed negatives of the test rows.
@@ -150,6 +165,10 @@ pub enum Format {
     Recbole(recbole::Config),
     /// Delimited files, one to train on and one to test on.
     Delimited(delimited::Config),
+    /// Labelled rows, of which there may be more than memory holds: one file, or one for each part.
+    Rows(rows::Config),
+    /// Rows made by the program itself, from no file.
+    Generated(Clicks),
 }
 
 #[derive(Deserialize)]
@@ -188,6 +207,10 @@ mod tests {
         let mut ids = HashSet::new();
         for entry in entries() {
             assert!(ids.insert(&entry.id), "{} is there twice", entry.id);
+            if let Some(labelled) = entry.labelled {
+                assert_eq!(labelled.rows.iter().sum::<usize>(), entry.interactions, "{}", entry.id);
+                assert!(labelled.rows.iter().zip(&labelled.positives).all(|(rows, positives)| positives <= rows));
+            }
             assert!(entry.users > 0 && entry.items > 0 && entry.interactions > 0 && !entry.forms.is_empty());
             let mut names = HashSet::new();
             for form in &entry.forms {

@@ -1,8 +1,8 @@
-//! Side features of users and items: one column a feature, one row a user or item.
+//! Features of users, items or rows: one column a feature, one value each.
 
 use crate::{Column, Vocabulary};
 
-/// The features of one side (users or items), by name, in the order of the source.
+/// The features of users, of items or of rows, by name, in the order of the source.
 #[derive(Clone, Debug, Default)]
 pub struct Features {
     /// Name and column of each feature.

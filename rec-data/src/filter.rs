@@ -99,6 +99,17 @@ fn values_of(data: &Interactions) -> Result<&[f32]> {
 /// a usage problem where a filter needs a column that the data has not, or nothing is left.
 pub fn apply(data: &Interactions, filters: &[Filter]) -> Result<(Interactions, Funnel)> {
     let mut funnel = Funnel::default();
+    if filters.is_empty() {
+        let some = |ids: &[u32], n: usize| {
+            let mut used = vec![false; n];
+            ids.iter().for_each(|&id| used[id as usize] = true);
+            used.iter().filter(|&&used| used).count()
+        };
+        let (users, items) = (some(&data.users, data.num_users()), some(&data.items, data.num_items()));
+        funnel.steps.push(("as published".into(), data.len(), users, items));
+        require!(!data.is_empty(), Usage, "the filters leave no row:\n{funnel}");
+        return Ok((compact(data), funnel));
+    }
     let mut rows: Vec<u32> = (0..data.len() as u32).collect();
     let note = |name: String, rows: &[u32], funnel: &mut Funnel| {
         let (users, items) = (counts(rows, &data.users, data.num_users()), counts(rows, &data.items, data.num_items()));

@@ -19,10 +19,11 @@ pub enum Part {
     Context = 3,
 }
 
-/// Interactions in columns, with the vocabularies of raw ids and the side features of users and items.
+/// Interactions in columns, with the vocabularies of raw ids and the features of users, items and rows.
 ///
 /// Row order is the source's order: where times are equal or absent, it is what "earlier" means.
-/// For sessions, "user" is the session.
+/// For sessions, "user" is the session. Labelled rows without users or items (Criteo's) have one unnamed user and one unnamed item: columns
+/// of zeros, which a cache maps from disk.
 #[derive(Clone, Debug, Default)]
 pub struct Interactions {
     /// The user of each row.
@@ -43,6 +44,10 @@ pub struct Interactions {
     pub user_features: Features,
     /// Features of the items, rows as in `item_ids`.
     pub item_features: Features,
+    /// Features of the rows themselves: the place an ad was shown at, the hour.
+    pub row_features: Features,
+    /// Lines of the source that could not be read and were left out, as its reader was told to.
+    pub skipped_lines: u64,
 }
 
 impl Interactions {
@@ -88,6 +93,9 @@ impl Interactions {
         for (row, value) in self.values.as_deref().unwrap_or(&[]).iter().enumerate() {
             require!(value.is_finite(), Data, "{source}: row {row} has the rating {value}");
         }
+        for (name, feature) in &self.row_features.columns {
+            require!(feature.len() == n, Data, "{source}: {n} rows but {} values of the feature `{name}`", feature.len());
+        }
         for (row, &part) in self.parts.as_deref().unwrap_or(&[]).iter().enumerate() {
             require!(part <= Part::Context as u8, Data, "{source}: row {row} has the part {part}");
         }
@@ -105,6 +113,7 @@ impl Interactions {
             values: self.values.as_ref().map(|c| pick(c, rows)),
             times: self.times.as_ref().map(|c| pick(c, rows)),
             parts: self.parts.as_ref().map(|c| pick(c, rows)),
+            row_features: self.row_features.select(rows),
             ..self.clone()
         }
     }

@@ -152,6 +152,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Rows;
     use crate::split::{Nested, Split, SplitSpec, split};
     use crate::view::{Asking, Candidates, HeldOut, Mask, SampledCandidates, views};
     use crate::{Kind, Part, Vocabulary};
@@ -209,8 +210,8 @@ mod tests {
         out
     }
 
-    fn users_of(data: &Interactions, rows: &[u32]) -> Vec<u32> {
-        let mut users: Vec<u32> = rows.iter().map(|&r| data.users[r as usize]).collect();
+    fn users_of(data: &Interactions, rows: &Rows) -> Vec<u32> {
+        let mut users: Vec<u32> = rows.iter().map(|r| data.users[r as usize]).collect();
         users.sort_unstable();
         users.dedup();
         users

@@ -29,6 +29,10 @@ pub enum Stream {
     Edges = 10,
     /// Positive items that are drawn instead of taken in turn.
     Positives = 11,
+    /// Generated rows and the truth that is planted in them.
+    Generated = 12,
+    /// Rows of a window, where they are shuffled by blocks.
+    Window = 13,
 }
 
 /// A small, fast generator (SplitMix64: Steele, Lea, Flood 2014) whose start is a hash of its key.

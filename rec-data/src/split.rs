@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::interactions::Interactions;
 use crate::rng::{Rng, Stream};
-use crate::{fail, require};
+use crate::{Rows, fail, require};
 
 /// How rows are divided. Ratios are shares of train, valid and test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,16 +109,16 @@ impl Nested {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Split {
     /// Learned from.
-    pub train: Vec<u32>,
+    pub train: Rows,
     /// Pick the epoch.
-    pub valid: Vec<u32>,
+    pub valid: Rows,
     /// Reported.
-    pub test: Vec<u32>,
+    pub test: Rows,
     /// Seen as history at test time, never learned from.
-    pub context: Vec<u32>,
+    pub context: Rows,
     /// Seen as history when the validation rows are asked about, never learned from. Where there are any, the validation users are held
     /// out whole: their validation rows are not learned from afterwards either, and are not seen at test time.
-    pub valid_context: Vec<u32>,
+    pub valid_context: Rows,
     /// What a reader of the numbers should know, such as how much of train lies after the test rows.
     pub warnings: Vec<String>,
 }
@@ -187,7 +187,7 @@ pub fn split(data: &Interactions, spec: &SplitSpec, nested: Option<&Nested>, see
         }
         carve(data, nested, seed, &mut places);
     }
-    let of = |place: Place| (0..data.len() as u32).filter(|&r| places[r as usize] == place).collect::<Vec<_>>();
+    let of = |place: Place| Rows::of(data.len(), |r| places[r as usize] == place);
     let mut split = Split {
         train: of(Place::Train),
         valid: of(Place::Valid),
@@ -344,13 +344,13 @@ fn last_of_each(groups: impl IntoIterator<Item = Vec<u32>>, count: impl Fn(usize
 /// A sentence on how much of train lies after the first test rows, where it does.
 fn leak(data: &Interactions, split: &Split) -> Option<String> {
     let times = data.times.as_deref()?;
-    let mut test: Vec<i64> = split.test.iter().map(|&r| times[r as usize]).collect();
+    let mut test: Vec<i64> = split.test.iter().map(|r| times[r as usize]).collect();
     if test.is_empty() {
         return None;
     }
     let middle = test.len() / 2;
     let median = *test.select_nth_unstable(middle).1;
-    let later = split.train.iter().filter(|&&r| times[r as usize] > median).count();
+    let later = split.train.iter().filter(|&r| times[r as usize] > median).count();
     let share = 100.0 * later as f64 / split.train.len() as f64;
     (later > 0).then(|| format!("{share:.0} % of the training rows are later than the median test row: the model learns from the future"))
 }
@@ -389,14 +389,14 @@ mod tests {
     fn the_last_row_is_the_latest_and_ties_stay_in_row_order() {
         let d = data(vec![0, 0, 0, 1, 1], Some(vec![5, 9, 9, 2, 1]));
         let s = split(&d, &SplitSpec::LeaveLast { test: 1, valid: 0 }, None, 0).expect("splits");
-        assert_eq!((s.train, s.test), (vec![0, 1, 4], vec![2, 3]));
+        assert_eq!([s.train, s.test].map(|rows| rows.to_vec()), [vec![0, 1, 4], vec![2, 3]]);
     }
 
     #[test]
     fn nested_validation_takes_from_train_only() {
         let d = data(vec![0, 0, 0, 0, 0], None);
         let s = split(&d, &SplitSpec::LeaveLast { test: 1, valid: 0 }, Some(&Nested::LeaveLast { valid: 1 }), 0).expect("splits");
-        assert_eq!((s.train, s.valid, s.test), (vec![0, 1, 2], vec![3], vec![4]));
+        assert_eq!([s.train, s.valid, s.test].map(|rows| rows.to_vec()), [vec![0, 1, 2], vec![3], vec![4]]);
     }
 
     #[test]
@@ -428,8 +428,8 @@ mod tests {
 
     const HELD: SplitSpec = SplitSpec::HeldOutUsers { valid_users: 6, test_users: 9, fold_in: 0.8 };
 
-    fn users_of(d: &Interactions, rows: &[u32]) -> Vec<u32> {
-        let mut users: Vec<u32> = rows.iter().map(|&r| d.users[r as usize]).collect();
+    fn users_of(d: &Interactions, rows: &Rows) -> Vec<u32> {
+        let mut users: Vec<u32> = rows.iter().map(|r| d.users[r as usize]).collect();
         users.sort_unstable();
         users.dedup();
         users
@@ -440,7 +440,7 @@ mod tests {
         for n in 1..=15 {
             let d = crowd(n);
             let s = split(&d, &HELD, None, 3).expect("splits");
-            let count = |rows: &[u32], user: u32| rows.iter().filter(|&&r| d.users[r as usize] == user).count();
+            let count = |rows: &Rows, user: u32| rows.iter().filter(|&r| d.users[r as usize] == user).count();
             for (asked, seen, users) in [(&s.valid, &s.valid_context, 6), (&s.test, &s.context, 9)] {
                 assert_eq!(users_of(&d, seen).len(), users);
                 for user in users_of(&d, seen) {
@@ -448,7 +448,7 @@ mod tests {
                     assert_eq!((count(asked, user), count(seen, user)), (expected, n as usize - expected), "{n} rows");
                 }
             }
-            let held = users_of(&d, &[&s.valid_context[..], &s.context].concat());
+            let held = users_of(&d, &s.valid_context.with(&s.context));
             assert_eq!((held.len(), users_of(&d, &s.train).len()), (15, 25));
             assert!(held.iter().all(|&user| count(&s.train, user) == 0), "no held-out user is learned from");
         }
@@ -466,9 +466,9 @@ mod tests {
     fn a_held_out_users_row_with_an_item_that_nobody_learns_from_is_in_no_part() {
         let d = crowd(10);
         let s = split(&d, &HELD, None, 3).expect("splits");
-        let items = |rows: &[u32]| rows.iter().map(|&r| d.items[r as usize]).collect::<std::collections::HashSet<_>>();
+        let items = |rows: &Rows| rows.iter().map(|r| d.items[r as usize]).collect::<std::collections::HashSet<_>>();
         let known = items(&s.train);
-        let others = [&s.valid[..], &s.test, &s.context, &s.valid_context].concat();
+        let others = s.valid.with(&s.test).with(&s.context).with(&s.valid_context);
         assert!(items(&others).is_subset(&known));
         let held = users_of(&d, &others);
         let own = held.iter().filter(|&&user| user % 3 == 0).count();
@@ -523,10 +523,10 @@ mod tests {
                 SplitSpec::HeldOutUsers { valid_users: 1, test_users: 2, fold_in: 0.5 },
             ][kind].clone();
             if let Ok(s) = split(&d, &spec, None, seed) {
-                let mut all = [&s.train[..], &s.valid, &s.test, &s.context, &s.valid_context].concat();
+                let mut all = [&s.train, &s.valid, &s.test, &s.context, &s.valid_context].map(Rows::to_vec).concat();
                 if kind == 4 {
                     // The rows of no part are those of users and items that train has not.
-                    let unknown = |r: u32| s.train.iter().all(|&t| d.users[t as usize] != d.users[r as usize] && d.items[t as usize] != d.items[r as usize]);
+                    let unknown = |r: u32| s.train.iter().all(|t| d.users[t as usize] != d.users[r as usize] && d.items[t as usize] != d.items[r as usize]);
                     all.extend((0..d.len() as u32).filter(|&r| unknown(r)));
                 }
                 all.sort_unstable();

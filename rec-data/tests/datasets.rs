@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rec_data::dataset::{self, Dataset, Folders, Status};
+use rec_data::features::Feature;
+use rec_data::fields::{Encoders, FieldSpec};
 use rec_data::questions::Questions;
 use rec_data::split::{SplitSpec, split};
 use rec_data::view::{Asking, Mask, views};
-use rec_data::{Kind, Part, catalogue};
+use rec_data::{Kind, Part, Rows, catalogue};
 
 /// The folders of this run: the user's data, and a cache of its own that stays between runs.
 fn folders() -> Option<Folders> {
@@ -50,6 +52,10 @@ fn every_data_set_at_hand_has_its_published_counts_and_content() {
         ("yoochoose-1-64", [486_026, 0, 71_222]),
         ("diginetica", [906_140, 0, 76_821]),
         ("rsc15-100k", [70_278, 0, 13_568]),
+        ("criteo-x4", [36_672_493, 0, 4_584_062]),
+        ("criteo-x1", [33_003_326, 0, 4_587_167]),
+        ("avazu-10k", [8_999, 0, 1_000]),
+        ("avazu-x4", [32_343_172, 0, 4_042_898]),
     ]);
     for entry in catalogue::entries() {
         let Some(dataset) = open(&entry.id, &folders) else { continue };
@@ -201,4 +207,71 @@ fn ml_1m_is_parsed_within_a_second_and_reopened_within_20_milliseconds() {
     eprintln!("ml-1m: parse {parse:?}, reopen {reopen:?} (the first time in this process {first:?})");
     assert!(parse < Duration::from_secs(1), "{parse:?}");
     assert!(reopen < Duration::from_millis(20), "{reopen:?}");
+}
+
+/// The number of categories of each feature of rows, the empty one among them.
+fn categories(dataset: &Dataset) -> Vec<(&str, usize)> {
+    let features = dataset.interactions.row_features.columns.iter();
+    let count = |feature: &Feature| if let Feature::Token { vocabulary, .. } = feature { Some(vocabulary.len()) } else { None };
+    features.filter_map(|(name, feature)| Some((name.as_str(), count(feature)?))).collect()
+}
+
+/// Counted by a script of its own: `len(set(row[i] for row in rows))` over lines split at tabs, missing shares as `row[i] == ""`.
+#[test]
+fn criteos_sample_has_the_rows_categories_and_missing_numbers_of_an_independent_count() {
+    let Some(folders) = folders() else { return };
+    let Some(criteo) = open("criteo-10k", &folders) else { return };
+    let sizes =
+        [175, 386, 5521, 4033, 56, 8, 3184, 93, 3, 2986, 2084, 5284, 1725, 24, 2035, 4724, 9, 1149, 547, 4, 5037, 8, 12, 2525, 40, 1939];
+    let expected: Vec<(String, usize)> = sizes.iter().enumerate().map(|(at, &size)| (format!("C{}", at + 1), size)).collect();
+    assert_eq!(categories(&criteo).into_iter().map(|(name, n)| (name.to_owned(), n)).collect::<Vec<_>>(), expected);
+    let data = &criteo.interactions;
+    let text = |name: &str, row: usize| data.row_features.get(name).expect("a feature").text(row);
+    // The first line: 0, 1, 1, 5, 0, 1382, 4, 15, 2, 181, 1, 2, nothing, 2, 68fd1e64 … 9727dd16.
+    assert_eq!(
+        ["I1", "I5", "I12", "I13", "C1", "C22", "C26"].map(|name| text(name, 0)),
+        ["1", "1382", "NaN", "2", "68fd1e64", "", "9727dd16"]
+    );
+    assert_eq!(data.values.as_deref().expect("labels").iter().sum::<f32>(), 2182.0);
+}
+
+/// BARS' rules for Criteo_x4 on the first 8,000 rows. Counted by a script of its own: `collections.Counter` of
+/// `int(floor(log(x) ** 2)) if x > 2 else int(x)` with 0 for nothing, and of the categories; those with at least 10 rows.
+#[test]
+fn bars_rules_give_the_features_of_an_independent_count() {
+    let Some(folders) = folders() else { return };
+    let Some(criteo) = open("criteo-10k", &folders) else { return };
+    let numbers = [15, 61, 31, 16, 126, 51, 28, 16, 53, 3, 12, 6, 20];
+    let tokens = [26, 126, 43, 66, 14, 6, 127, 22, 2, 71, 172, 51, 179, 13, 179, 64, 9, 153, 30, 3, 57, 5, 12, 79, 23, 50];
+    let field = |name: String, rest: &str| -> FieldSpec {
+        toml::from_str(&format!("name = \"{name}\"\nfrom = \"row.{name}\"\n{rest}")).expect("a field")
+    };
+    let number = "missing = 0.0\nencoding = { kind = \"log-squared\", min_count = 10 }";
+    let fields = |missing: &str| -> Vec<FieldSpec> {
+        let token = format!("missing = \"{missing}\"\nencoding = {{ kind = \"vocabulary\", min_count = 10 }}");
+        (1..=13).map(|n| field(format!("I{n}"), number)).chain((1..=26).map(|n| field(format!("C{n}"), &token))).collect()
+    };
+    let fit = |missing: &str| Encoders::fit(&fields(missing), &criteo.interactions, &Rows::Range(0..8000)).expect("fits");
+    let found: Vec<u32> = fit("unknown").fields().iter().map(|field| field.size - 2).collect();
+    assert_eq!(found, [&numbers[..], &tokens].concat());
+    // With the empty category as one of its own there are twelve more: as many fields have rows without one, each more than ten.
+    assert_eq!((fit("unknown").num_values(), fit("value").num_values()), (438 + 1582, 438 + 1594));
+}
+
+/// Counted as Criteo's; 14102100 is the first hour of 21 October 2014, a Tuesday.
+#[test]
+fn avazus_sample_has_the_categories_of_an_independent_count_and_one_hour() {
+    let Some(folders) = folders() else { return };
+    let Some(avazu) = open("avazu-10k", &folders) else { return };
+    let found = categories(&avazu);
+    let count = |name: &str| found.iter().find(|(n, _)| *n == name).expect("a feature").1;
+    let names = ["C1", "banner_pos", "site_id", "app_id", "device_id", "device_ip", "device_model", "C14", "C17", "C20", "C21"];
+    assert_eq!(names.map(count), [6, 4, 381, 313, 1075, 7302, 1168, 271, 111, 108, 29]);
+    let data = &avazu.interactions;
+    assert!(data.times.as_deref().expect("times").iter().all(|&time| time == 1_413_849_600));
+    for (name, value) in [("hour", "00"), ("weekday", "2"), ("weekend", "0")] {
+        let feature = data.row_features.get(name).expect("a feature");
+        assert!((0..data.len()).all(|row| feature.text(row) == value), "{name}");
+    }
+    assert_eq!((rows_of(&avazu, Part::Train), rows_of(&avazu, Part::Test)), (8_999, 1_000));
 }

@@ -7,7 +7,7 @@ use rec_data::batch::{Batch, BatchOptions, PairwiseBatch, Prefetch, RatedBatch, 
 use rec_data::rng::{Rng, Stream};
 use rec_data::split::{By, Nested, Split, SplitSpec, split};
 use rec_data::view::{Asking, Candidates, Excluded, HeldOut, Mask, SampledCandidates, TrainView, Views, views};
-use rec_data::{Interactions, Vocabulary};
+use rec_data::{Interactions, Rows, Vocabulary};
 
 const USERS: u32 = 60;
 const ITEMS: u32 = 90;
@@ -199,7 +199,7 @@ fn each_question_is_asked_with_every_set_and_items_outside_train_may_be_drawn() 
     let outside = |user: u32| (ITEMS as usize) - data.users.iter().filter(|&&u| u == user).count() + 2;
     let most = (0..USERS).map(outside).min().expect("there are users");
     let test = made(Excluded::Train, 1, most);
-    let of = |user: u32, rows: &[u32]| rows.iter().filter(|&&r| data.users[r as usize] == user).map(|&r| data.items[r as usize]).collect();
+    let of = |user: u32, rows: &Rows| rows.iter().filter(|&r| data.users[r as usize] == user).map(|r| data.items[r as usize]).collect();
     for (row, &user) in test.users().iter().enumerate().filter(|&(_, &user)| outside(user) == most) {
         let (train, valid): (Vec<u32>, Vec<u32>) = (of(user, &split.train), of(user, &split.valid));
         let ranked = test.candidates().expect("drawn").row(row);

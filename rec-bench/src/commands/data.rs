@@ -155,10 +155,13 @@ fn described(d: &Description) -> String {
     if let Some([train, valid, test, context]) = d.parts {
         lines.push(format!("published parts: {train} train, {valid} valid, {test} test, {context} context rows"));
     }
-    for (side, names) in [("user", &d.user_features), ("item", &d.item_features)] {
+    for (side, names) in [("user", &d.user_features), ("item", &d.item_features), ("row", &d.row_features)] {
         if !names.is_empty() {
             lines.push(format!("{side} features: {}", names.join(", ")));
         }
+    }
+    if d.skipped_lines > 0 {
+        lines.push(format!("{} lines that could not be read are left out", d.skipped_lines));
     }
     if let Some((users, candidates)) = d.candidates {
         lines.push(format!("published candidates: {candidates} of {users} users"));

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use super::windows_of_blocks::{MOST_SHUFFLED_WHOLE, WindowsOfBlocks};
 use super::{Batch, BatchOptions, BatchSource, EpochBatches, Shuffled};
 use crate::csr::Csr;
 use crate::require;
 use crate::view::TrainView;
 
-/// Each labelled training row once an epoch.
+/// Each labelled training row once an epoch, in random order. Of more than two million rows blocks come in random order, and rows are
+/// shuffled among 256 blocks: what is in memory does not grow with the rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldsBatch {
     /// B.
@@ -32,7 +34,12 @@ struct Source {
 struct Epoch {
     data: Arc<TrainView>,
     lists: bool,
-    shuffled: Shuffled,
+    order: Order,
+}
+
+enum Order {
+    Whole(Shuffled),
+    Windows(WindowsOfBlocks),
 }
 
 impl Batch for FieldsBatch {
@@ -45,17 +52,29 @@ impl Batch for FieldsBatch {
 
 impl BatchSource<FieldsBatch> for Source {
     fn epoch(&self, epoch: u64) -> Box<dyn EpochBatches<FieldsBatch>> {
-        let shuffled = Shuffled::new(self.data.len(), self.options.batch_size, self.options.seed, epoch);
-        Box::new(Epoch { data: Arc::clone(&self.data), lists: self.options.history_lists, shuffled })
+        let (rows, &BatchOptions { batch_size, seed, .. }) = (self.data.len(), &self.options);
+        let order = if rows <= MOST_SHUFFLED_WHOLE {
+            Order::Whole(Shuffled::new(rows, batch_size, seed, epoch))
+        } else {
+            Order::Windows(WindowsOfBlocks::new(rows, batch_size, seed, epoch))
+        };
+        Box::new(Epoch { data: Arc::clone(&self.data), lists: self.options.history_lists, order })
     }
 }
 
 impl EpochBatches<FieldsBatch> for Epoch {
     fn len(&self) -> usize {
-        self.shuffled.len()
+        match &self.order {
+            Order::Whole(shuffled) => shuffled.len(),
+            Order::Windows(windows) => windows.len(),
+        }
     }
 
     fn batch(&self, index: usize) -> FieldsBatch {
-        self.data.labelled().expect("checked when the source was made").batch(self.shuffled.rows(index), self.lists)
+        let rows = self.data.labelled().expect("checked when the source was made");
+        match &self.order {
+            Order::Whole(shuffled) => rows.batch(shuffled.rows(index), self.lists),
+            Order::Windows(windows) => rows.batch(&windows.rows(index), self.lists),
+        }
     }
 }

@@ -9,6 +9,7 @@ mod rows;
 mod sampled_rows;
 mod sequences;
 mod session_steps;
+mod windows_of_blocks;
 
 use std::sync::Arc;
 

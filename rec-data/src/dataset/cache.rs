@@ -28,12 +28,14 @@ use crate::{Column, Interactions, Vocabulary};
 
 const MAGIC: [u8; 8] = *b"RECDATA\n";
 /// The layout of the file; another layout is another number.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 /// What readers make of the same bytes; a reader that makes something else of them raises it.
 pub const READER_VERSION: u32 = 2;
 /// Reads as itself only in the byte order that wrote it.
 const ORDER: u32 = 0x0102_0304;
 const HEADER: usize = 40;
+/// Larger files are not brought into memory at once.
+const MOST_POPULATED: u64 = 256 << 20;
 /// Where in the header the checksum stands.
 const CHECKSUM: std::ops::Range<usize> = 24..32;
 
@@ -102,6 +104,8 @@ struct Contents {
     item_ids: Texts,
     user_features: Vec<(String, Shape)>,
     item_features: Vec<(String, Shape)>,
+    row_features: Vec<(String, Shape)>,
+    skipped_lines: u64,
     candidates: Option<(usize, usize)>,
 }
 
@@ -131,8 +135,14 @@ pub enum Found {
 /// Opens what was parsed by `key`, if it is there and whole.
 pub fn open(place: &Path, key: &Key) -> Found {
     let Ok(file) = File::open(place) else { return Found::Nothing };
+    // A large file is read as it is checked; its pages in memory stay the system's.
+    let is_small = file.metadata().is_ok_and(|metadata| metadata.len() < MOST_POPULATED);
+    let mut options = MmapOptions::new();
+    if is_small {
+        options.populate();
+    }
     // SAFETY: files at these places are only ever replaced by rename, never written in place, so the mapped bytes do not change.
-    let map = match unsafe { MmapOptions::new().populate().map(&file) } {
+    let map = match unsafe { options.map(&file) } {
         Ok(map) => Arc::new(map),
         Err(error) => return Found::Damaged(error.to_string()),
     };
@@ -225,8 +235,11 @@ impl<'a> Sections<'a> {
 
     fn dataset(&self, contents: &Contents) -> Option<Dataset> {
         let (user_ids, item_ids) = (self.texts(contents.user_ids)?, self.texts(contents.item_ids)?);
+        let users: Column<u32> = self.column(contents.users)?;
         let interactions = Interactions {
-            users: self.column(contents.users)?,
+            row_features: self.features(&contents.row_features, users.len())?,
+            skipped_lines: contents.skipped_lines,
+            users,
             items: self.column(contents.items)?,
             values: self.optional(contents.values)?,
             times: self.optional(contents.times)?,
@@ -291,6 +304,8 @@ fn write(dataset: &Dataset, key: &Key, to: impl Write) -> Result<()> {
         item_ids: layout.add_texts(&data.item_ids),
         user_features: layout.add_features(&data.user_features),
         item_features: layout.add_features(&data.item_features),
+        row_features: layout.add_features(&data.row_features),
+        skipped_lines: data.skipped_lines,
         candidates: dataset.candidates.as_ref().map(|c| (layout.add(&c.ends), layout.add(&c.items))),
     };
     let json = serde_json::to_vec(&contents).context("cannot write the table of contents")?;
@@ -398,6 +413,13 @@ mod tests {
                     ("title".into(), Feature::Text(texts(&["X", "", "A long one"]))),
                 ],
             },
+            row_features: Features {
+                columns: vec![
+                    ("place".into(), Feature::Token { values: vec![1, 0, 1].into(), vocabulary: texts(&["", "top"]) }),
+                    ("depth".into(), Feature::Number(vec![0.5, f32::NAN, 2.].into())),
+                ],
+            },
+            skipped_lines: 7,
         };
         let candidates = Some(CandidateLists { ends: vec![2, 2].into(), items: vec![0, 1].into() });
         Dataset { id: "made-up".into(), version: "1".into(), content_hash: "abc".into(), interactions, candidates }
@@ -440,7 +462,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         format!(
-            "{id} {version} {content_hash} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            "{id} {version} {content_hash} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             &d.users[..],
             &d.items[..],
             d.values.as_deref(),
@@ -450,6 +472,8 @@ mod tests {
             d.item_ids.iter().collect::<Vec<_>>(),
             features(&d.user_features),
             features(&d.item_features),
+            features(&d.row_features),
+            d.skipped_lines,
             candidates.as_ref().map(|c| (c.ends.to_vec(), c.items.to_vec())),
         )
     }
@@ -461,7 +485,7 @@ mod tests {
             if !full {
                 let d = &mut dataset.interactions;
                 (d.values, d.times, d.parts) = (None, None, None);
-                (d.user_features, d.item_features) = (Features::default(), Features::default());
+                (d.user_features, d.item_features, d.row_features) = Default::default();
                 dataset.candidates = None;
             }
             let case = Case::new(&dataset);

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::opened::Dataset;
+use crate::features::Features;
 
 /// What a data set is like.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,6 +38,10 @@ pub struct Description {
     pub user_features: Vec<String>,
     /// Names of the features of items.
     pub item_features: Vec<String>,
+    /// Names of the features of rows.
+    pub row_features: Vec<String>,
+    /// Lines of the source that could not be read and were left out.
+    pub skipped_lines: u64,
     /// Users with fixed candidates, and all their candidates.
     pub candidates: Option<(usize, usize)>,
 }
@@ -66,7 +71,11 @@ pub struct Bin {
 /// Counts, density, ratings, times and spreads of a data set.
 pub fn describe(dataset: &Dataset) -> Description {
     let data = &dataset.interactions;
-    let mut pairs: Vec<u64> = data.users.iter().zip(data.items.iter()).map(|(&u, &i)| u64::from(u) << 32 | u64::from(i)).collect();
+    // Labelled rows without users and items, of which there may be many, are all of one pair.
+    let mut pairs: Vec<u64> = match (data.num_users(), data.num_items()) {
+        (1, 1) => vec![0],
+        _ => data.users.iter().zip(data.items.iter()).map(|(&u, &i)| u64::from(u) << 32 | u64::from(i)).collect(),
+    };
     pairs.sort_unstable();
     pairs.dedup();
     let cells = data.num_users() as f64 * data.num_items() as f64;
@@ -88,13 +97,19 @@ pub fn describe(dataset: &Dataset) -> Description {
             parts.iter().for_each(|&p| counts[usize::from(p)] += 1);
             counts
         }),
-        user_features: data.user_features.columns.iter().map(|(name, _)| name.clone()).collect(),
-        item_features: data.item_features.columns.iter().map(|(name, _)| name.clone()).collect(),
+        user_features: names(&data.user_features),
+        item_features: names(&data.item_features),
+        row_features: names(&data.row_features),
+        skipped_lines: data.skipped_lines,
         candidates: dataset.candidates.as_ref().map(|c| {
             let users = (0..c.ends.len() as u32).filter(|&u| !c.of(u).is_empty()).count();
             (users, c.items.len())
         }),
     }
+}
+
+fn names(features: &Features) -> Vec<String> {
+    features.columns.iter().map(|(name, _)| name.clone()).collect()
 }
 
 fn spread(numbers: &[u32], of: usize) -> Spread {

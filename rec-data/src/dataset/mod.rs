@@ -18,6 +18,6 @@ pub use crate::folders::Folders;
 pub use describe::{Bin, Description, Spread, describe};
 pub use fetch::fetch;
 pub use list::{Listed, list};
-pub use open::{open, open_file};
+pub use open::{open, open_file, open_rows};
 pub use opened::Dataset;
 pub use verify::{FileCheck, Status, verify};

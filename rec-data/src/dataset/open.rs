@@ -7,15 +7,17 @@ use anyhow::{Context, Result};
 use super::cache::{self, Found, Key};
 use super::licence::licence_once;
 use super::opened::Dataset;
-use super::parse::{Source, parse};
-use crate::catalogue::{self, Entry, Form, Format};
+use super::parse::{Source, parse, parse_rows};
+use crate::catalogue::{self, Entry, Form, Format, Labelled};
 use crate::fetch::checksum;
 use crate::fetch::sources::{self, Located, bring};
 use crate::folders::Folders;
-use crate::readers::{Text, delimited};
-use crate::{fail, problem, require};
+use crate::generated::Clicks;
+use crate::readers::{Parsed, Text, delimited, rows};
+use crate::{Interactions, fail, problem, require};
 
-/// Opens the data set called `id`: from the cache of an earlier parse, else from local files, else from where it can be fetched.
+/// Opens the data set called `id`: from the cache of an earlier parse, else from local files, else from where it can be fetched. The data
+/// sets called `generated-clicks-TRUTH-ROWS` are made ([`Clicks`]).
 ///
 /// ```no_run
 /// use rec_data::dataset::{self, Folders};
@@ -28,6 +30,9 @@ use crate::{fail, problem, require};
 /// a usage problem for an unknown id; an unavailable problem where no source has it; a data problem where its files are not the published
 /// ones.
 pub fn open(id: &str, folders: &Folders) -> Result<Dataset> {
+    if let Some(clicks) = Clicks::of_id(id)? {
+        return open_generated(&clicks, folders);
+    }
     let entry = catalogue::entry(id)?;
     if let Some(located) = sources::locate(entry, folders)
         && let Some(dataset) = open_located(entry, &located, folders)?
@@ -73,6 +78,63 @@ pub fn open_file(config: &delimited::Config, folders: &Folders) -> Result<Datase
     Ok(dataset)
 }
 
+/// Opens a user's own labelled rows: a delimited file, a Parquet file, or a folder of Parquet files. They may be more than memory holds.
+///
+/// ```no_run
+/// use rec_data::dataset::{self, Folders};
+/// use rec_data::readers::rows::Config;
+/// let config = Config { path: "clicks".into(), label: "clicked".into(), tokens: vec!["site".into()], ..Config::default() };
+/// let data = dataset::open_rows(&config, &Folders::from_env()?)?;
+/// assert_eq!(data.id, "file:clicks");
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+///
+/// # Errors
+/// a usage problem where there is nothing at the path; a data problem where it is not as the configuration says.
+pub fn open_rows(config: &rows::Config, folders: &Folders) -> Result<Dataset> {
+    let path = std::path::absolute(&config.path).with_context(|| format!("cannot make {} absolute", config.path.display()))?;
+    require!(path.exists(), Usage, "there is no file or folder {}", config.path.display());
+    let id = format!("file:{}", path.file_stem().unwrap_or_default().to_string_lossy());
+    let format = Format::Rows(rows::Config { path: PathBuf::new(), ..config.clone() });
+    let files = rows::files_at(&path)?;
+    let key = Key::new(&format, files.iter().map(|file| (file.as_path(), None)))?;
+    let place = key.place(&id, folders);
+    if let Some(dataset) = cached(&place, &key, &id) {
+        return Ok(dataset);
+    }
+    let parsed = rows::read(&[(path.clone(), None)], config, &scratch(folders)?)?;
+    let dataset = Dataset::of_parsed(id, String::new(), parsed, &path.display().to_string())?;
+    // Nobody wants to hash a file of many gigabytes for its name: its rows are hashed already.
+    let version = dataset.content_hash[..12].to_owned();
+    Ok(keep_mapped(Dataset { version, ..dataset }, &key, &place))
+}
+
+/// Makes generated rows, or maps those that were made before.
+fn open_generated(clicks: &Clicks, folders: &Folders) -> Result<Dataset> {
+    let id = clicks.id();
+    let key = Key::new(&Format::Generated(clicks.clone()), [])?;
+    let place = key.place(&id, folders);
+    if let Some(dataset) = cached(&place, &key, &id) {
+        return Ok(dataset);
+    }
+    let parsed = Parsed { interactions: clicks.read(&scratch(folders)?)?, candidates: None };
+    let dataset = Dataset::of_parsed(id.clone(), "generated".into(), parsed, &id)?;
+    Ok(keep_mapped(dataset, &key, &place))
+}
+
+/// Where columns lie while rows are read: beside their last place, so that there is room for them.
+fn scratch(folders: &Folders) -> Result<PathBuf> {
+    let folder = folders.parsed();
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Stores what was read and maps it from there, so that its files without names go; where it cannot be stored, these serve.
+fn keep_mapped(dataset: Dataset, key: &Key, place: &Path) -> Dataset {
+    keep(&dataset, key, place);
+    cached(place, key, &dataset.id).unwrap_or(dataset)
+}
+
 /// Opens files that are all there; `None` where they lie in the cache and are damaged, and were removed so that they can be brought again.
 fn open_located(entry: &Entry, located: &Located<'_>, folders: &Folders) -> Result<Option<Dataset>> {
     let Form { format, files, .. } = located.form;
@@ -82,15 +144,12 @@ fn open_located(entry: &Entry, located: &Located<'_>, folders: &Folders) -> Resu
         return Ok(Some(dataset));
     }
     licence_once(entry, folders);
-    let bytes = read_all(&located.files)?;
-    let (hashes, parsed) = std::thread::scope(|scope| {
-        let hashes = scope.spawn(|| bytes.iter().map(|b| checksum::of_bytes(b)).collect::<Vec<_>>());
-        let sources: Vec<_> = located.files.iter().zip(&bytes).map(|(p, bytes)| Source { path: p.display().to_string(), bytes }).collect();
-        let parsed = parse(located.form, &sources);
-        (hashes.join().expect("hashing does not panic"), parsed)
-    });
+    let (hashes, parsed) = match format {
+        Format::Rows(config) => hash_and_read(located, config, &scratch(folders)?)?,
+        _ => hash_and_parse(located)?,
+    };
     for ((path, file), found) in located.files.iter().zip(files).zip(&hashes) {
-        let Some(expected) = file.sha256.as_ref().filter(|e| *e != found) else { continue };
+        let (Some(expected), Some(found)) = (file.sha256.as_ref().filter(|e| Some(*e) != found.as_ref()), found) else { continue };
         if located.folder == folders.fetched(&entry.id) {
             crate::notes::note(&format!("{} has the sha256 {found}, not {expected}; it is fetched again", path.display()));
             std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
@@ -105,13 +164,42 @@ fn open_located(entry: &Entry, located: &Located<'_>, folders: &Folders) -> Resu
     let shown = located.folder.display().to_string();
     let dataset = Dataset::of_parsed(entry.id.clone(), entry.version.clone(), parsed?, &shown)?;
     check_counts(entry, &dataset, &shown)?;
-    keep(&dataset, &key, &place);
-    Ok(Some(dataset))
+    Ok(Some(match format {
+        Format::Rows(_) => keep_mapped(dataset, &key, &place),
+        _ => {
+            keep(&dataset, &key, &place);
+            dataset
+        }
+    }))
+}
+
+/// The SHA-256 of each file, and what its reader makes of all.
+fn hash_and_parse(located: &Located<'_>) -> Result<(Vec<Option<String>>, Result<Parsed>)> {
+    let bytes = read_all(&located.files)?;
+    Ok(std::thread::scope(|scope| {
+        let hashes = scope.spawn(|| bytes.iter().map(|b| Some(checksum::of_bytes(b))).collect::<Vec<_>>());
+        let sources: Vec<_> = located.files.iter().zip(&bytes).map(|(p, bytes)| Source { path: p.display().to_string(), bytes }).collect();
+        let parsed = parse(located.form, &sources);
+        (hashes.join().expect("hashing does not panic"), parsed)
+    }))
+}
+
+/// The same of files that may be larger than memory. Those whose SHA-256 nobody knows are not hashed.
+fn hash_and_read(located: &Located<'_>, config: &rows::Config, folder: &Path) -> Result<(Vec<Option<String>>, Result<Parsed>)> {
+    let known = located.form.files.iter().map(|file| file.sha256.is_some());
+    let hashes = located.files.iter().zip(known).map(|(path, known)| known.then(|| checksum::of_file(path)).transpose());
+    Ok((hashes.collect::<Result<_>>()?, parse_rows(located.form, &located.files, config, folder)))
 }
 
 fn cached(place: &Path, key: &Key, id: &str) -> Option<Dataset> {
     match cache::open(place, key) {
-        Found::Dataset(dataset) if dataset.id == id => Some(*dataset),
+        Found::Dataset(dataset) if dataset.id == id => {
+            let skipped = dataset.interactions.skipped_lines;
+            if skipped > 0 {
+                crate::notes::note(&format!("{id}: {skipped} lines that could not be read are left out"));
+            }
+            Some(*dataset)
+        }
         Found::Dataset(_) | Found::Nothing => None,
         Found::Damaged(why) => {
             crate::notes::note(&format!("{} is not used: {why}; {id} is parsed again", place.display()));
@@ -147,6 +235,19 @@ fn check_counts(entry: &Entry, dataset: &Dataset, shown: &str) -> Result<()> {
             entry.id
         );
     }
+    if let Some(expected) = entry.labelled {
+        let found = labelled(data);
+        require!(
+            found == expected,
+            Data,
+            "`{}` in {shown} has {:?} rows and {:?} positive ones in train, valid and test, not {:?} and {:?}: a file is cut off or not the published one; replace it",
+            entry.id,
+            found.rows,
+            found.positives,
+            expected.rows,
+            expected.positives
+        );
+    }
     if let Some(expected) = &entry.content {
         let found = &dataset.content_hash;
         require!(
@@ -157,6 +258,17 @@ fn check_counts(entry: &Entry, dataset: &Dataset, shown: &str) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Rows and positive rows by part.
+fn labelled(data: &Interactions) -> Labelled {
+    let mut found = Labelled { rows: [0; 3], positives: [0; 3] };
+    for (row, &value) in data.values.as_deref().unwrap_or(&[]).iter().enumerate() {
+        let part = data.parts.as_deref().map_or(0, |parts| usize::from(parts[row]).min(2));
+        found.rows[part] += 1;
+        found.positives[part] += usize::from(value > 0.0);
+    }
+    found
 }
 
 #[cfg(test)]
@@ -191,6 +303,7 @@ mod tests {
                 users: 2,
                 items: 2,
                 interactions: 3,
+                labelled: None,
                 content: None,
                 by_hand: Some(text("write it")),
                 forms: vec![Form { format: Format::Sequence, files, archive: None, wheel: None }],

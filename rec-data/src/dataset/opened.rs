@@ -14,7 +14,7 @@ pub struct Dataset {
     pub id: String,
     /// The publisher's version, or the start of the SHA-256 of a user's own file.
     pub version: String,
-    /// SHA-256 over the rows, raw ids and candidates (not over side features). It does not depend on the form that was read: a wheel and
+    /// SHA-256 over the rows with the features of their own, raw ids and candidates (not over features of users and items). It does not depend on the form that was read: a wheel and
     /// an archive with the same rows have the same hash, so numbers measured on either are comparable.
     pub content_hash: String,
     /// Its rows.

@@ -1,10 +1,12 @@
 //! From a form of the catalogue to its reader.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 
 use crate::catalogue::{Form, Format, Role};
-use crate::readers::{Parsed, Text, adjacency, delimited, movielens, ncf, recbole, sequence, sessions};
-use crate::{Part, problem};
+use crate::readers::{Parsed, Text, adjacency, delimited, movielens, ncf, recbole, rows, sequence, sessions};
+use crate::{Part, fail, problem};
 
 /// A file's path as text, and its bytes.
 pub(super) struct Source<'a> {
@@ -16,6 +18,18 @@ impl Source<'_> {
     fn text(&self) -> Result<Text<'_>> {
         Text::new(&self.path, self.bytes)
     }
+}
+
+/// Hands the files of labelled rows to their reader.
+pub(super) fn parse_rows(form: &Form, paths: &[PathBuf], config: &rows::Config, folder: &Path) -> Result<Parsed> {
+    let part = |role: Role| match role {
+        Role::Train => Some(Part::Train),
+        Role::Valid => Some(Part::Valid),
+        Role::Test => Some(Part::Test),
+        _ => None,
+    };
+    let files: Vec<_> = form.files.iter().zip(paths).map(|(file, path)| (path.clone(), part(file.role))).collect();
+    rows::read(&files, config, folder)
 }
 
 /// Hands a form's files to its reader.
@@ -46,5 +60,6 @@ pub(super) fn parse(form: &Form, sources: &[Source<'_>]) -> Result<Parsed> {
         Format::Delimited(config) => {
             delimited::read(&[(get(Role::Train)?, Some(Part::Train)), (get(Role::Test)?, Some(Part::Test))], config)
         }
+        Format::Rows(_) | Format::Generated(_) => fail!(Usage, "rows of any number are read from where they lie, not from memory"),
     }
 }

@@ -1,16 +1,16 @@
 //! Files over HTTP: into a `.part` beside the target, resumed where it was cut off, verified, and renamed into place.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
 use super::checksum;
+use crate::progress::Progress;
 use crate::{fail, problem, require};
 
 /// No data set here is larger; a server that sends more is not sending a data set.
@@ -173,50 +173,6 @@ impl Transfer<'_> {
 /// Where the range that the server sends begins, by its `Content-Range: bytes 5-9/10`.
 fn range_start(response: &Response<Body>) -> Option<u64> {
     response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
-}
-
-/// A bar on a terminal; a line now and then without one.
-struct Progress {
-    name: String,
-    bar: Option<ProgressBar>,
-    last_line: std::cell::Cell<Instant>,
-}
-
-impl Progress {
-    fn new(target: &Path) -> Self {
-        let name = target.file_name().unwrap_or_default().display().to_string();
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let style =
-                ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}").expect("a constant template");
-            ProgressBar::no_length().with_style(style).with_message(name.clone())
-        });
-        Self { name, bar, last_line: Instant::now().into() }
-    }
-
-    fn at(&self, bytes: u64, of: Option<u64>) {
-        match &self.bar {
-            Some(bar) => {
-                if let Some(of) = of {
-                    bar.set_length(of);
-                }
-                bar.set_position(bytes);
-            }
-            None if self.last_line.get().elapsed() >= Duration::from_secs(10) => {
-                self.last_line.set(Instant::now());
-                let of = of.map(|of| format!(" of {}", of >> 20)).unwrap_or_default();
-                crate::notes::note(&format!("{}: {}{of} MiB", self.name, bytes >> 20));
-            }
-            None => {}
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }
 
 #[cfg(test)]

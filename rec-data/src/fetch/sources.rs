@@ -185,6 +185,7 @@ mod tests {
             users: 1,
             items: 1,
             interactions: 1,
+            labelled: None,
             content: None,
             by_hand: Some("ask the author".into()),
             forms,

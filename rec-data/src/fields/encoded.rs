@@ -1,15 +1,18 @@
 //! The features of all rows of a data set, each stored once a user, an item or a row.
 
+use std::borrow::Cow;
 use std::ops::Range;
+use std::path::Path;
 
 use anyhow::Result;
 
-use super::encoder::{Encoders, Field, FieldKind, MISSING};
+use super::encoder::{Encoders, Field, FieldKind, RESERVED};
+use super::matrix::{Matrix, Words};
 use super::raw::{Of, Raw, raw};
 use super::spec::Encoding;
-use crate::Interactions;
 use crate::csr::Csr;
 use crate::windows::Windows;
+use crate::{Interactions, Rows};
 
 /// What days are counted in.
 const SECONDS_OF_A_DAY: f64 = 86_400.0;
@@ -20,6 +23,8 @@ pub struct Encoded {
     encoders: Encoders,
     /// In the order of the fields.
     columns: Vec<Column>,
+    /// What rows have of their own, one word a field.
+    words: Matrix,
     users: crate::Column<u32>,
     items: crate::Column<u32>,
     /// Days since the first row, of each row; empty where no field is a history.
@@ -43,16 +48,21 @@ enum Features {
     Several(Vec<usize>, Vec<u32>),
     /// A list a row, oldest first, with the day of each.
     Past(Windows),
+    /// One a row: the word at this place of the row.
+    Word(usize),
+    /// One a row, and its value: the bits of the word at this place of the row, NaN where it is missing.
+    ValuedWord { at: usize, present: u32, missing: u32 },
 }
 
 impl Encoded {
-    /// Encodes every row of `data`. `positive` says which rows go into histories.
+    /// Encodes every row of `data`. `positive` says which rows go into histories. What millions of rows have of their own is kept in a file
+    /// in `folder` and mapped again where data, fields and training rows are the same; without a folder it is made in memory.
     ///
     /// # Errors
-    /// a usage problem where the data has not what a field needs.
-    pub fn new(encoders: Encoders, data: &Interactions, positive: &dyn Fn(u32) -> bool) -> Result<Self> {
+    /// a usage problem where the data has not what a field needs; an I/O error where the file cannot be written.
+    pub fn new(encoders: Encoders, data: &Interactions, positive: &dyn Fn(u32) -> bool, folder: Option<&Path>) -> Result<Self> {
         let days = if encoders.histories().next().is_some() { days(data) } else { Vec::new() };
-        let mut columns: Vec<Column> = Vec::new();
+        let (mut columns, mut words): (Vec<Column>, Vec<Words<'_>>) = (Vec::new(), Vec::new());
         for field in encoders.fields() {
             columns.push(match &field.spec.encoding {
                 Encoding::Shared { field: shared, max_len } => {
@@ -60,10 +70,11 @@ impl Encoded {
                     let Features::One(of_item) = &columns[at].features else { unreachable!("ids are one category an item") };
                     Column { of: Of::Row, features: Features::Past(past(data, &days, positive, of_item, *max_len)) }
                 }
-                _ => column(field, data)?,
+                _ => column(field, data, &mut words)?,
             });
         }
-        Ok(Self { encoders, columns, users: data.users.clone(), items: data.items.clone(), days })
+        let words = Matrix::new(&words, data.len(), folder)?;
+        Ok(Self { encoders, columns, words, users: data.users.clone(), items: data.items.clone(), days })
     }
 
     /// How features were made.
@@ -80,12 +91,13 @@ impl Encoded {
     /// that is the mean, or, where `lists` says so, nothing: such fields are left out.
     pub(super) fn entries(&self, rows: &[u32], lists: bool) -> Csr {
         let kept: Vec<&Column> = self.columns.iter().filter(|c| !(lists && matches!(c.features, Features::Past(_)))).collect();
-        let valued = kept.iter().any(|column| !matches!(column.features, Features::One(_)));
+        let valued = kept.iter().any(|column| !matches!(column.features, Features::One(_) | Features::Word(_)));
         let places = rows.len() * kept.len();
         let (mut starts, mut ids) = (Vec::with_capacity(places + 1), Vec::with_capacity(places));
         let mut values: Vec<f32> = Vec::with_capacity(if valued { places } else { 0 });
         starts.push(0);
         for &row in rows {
+            let words = self.words.row(row);
             for column in &kept {
                 let place = match column.of {
                     Of::User => self.users[row as usize],
@@ -109,6 +121,17 @@ impl Encoded {
                     }
                     Features::Several(ends, features) => several(&features[if place == 0 { 0 } else { ends[place - 1] }..ends[place]]),
                     Features::Past(windows) => several(windows.row(place)),
+                    Features::Word(at) => {
+                        ids.push(words[*at]);
+                        if valued {
+                            values.push(1.0);
+                        }
+                    }
+                    Features::ValuedWord { at, present, missing } => {
+                        let value = f32::from_bits(words[*at]);
+                        ids.push(if value.is_nan() { *missing } else { *present });
+                        values.push(if value.is_nan() { 1.0 } else { value });
+                    }
                 }
                 starts.push(ids.len());
             }
@@ -133,30 +156,52 @@ impl Encoded {
     }
 
     /// How many of `rows` have each feature, in a history too.
-    pub(super) fn counts(&self, rows: &[u32]) -> Vec<u32> {
+    pub(super) fn counts(&self, rows: &Rows) -> Vec<u32> {
+        // Rows that are encoded at once.
+        const TILE: usize = 1024;
         let mut counts = vec![0; self.encoders.num_features()];
-        for &row in rows {
-            self.entries(&[row], false).columns().iter().for_each(|&feature| counts[feature as usize] += 1);
+        let mut tile = Vec::with_capacity(TILE);
+        let mut rows = rows.iter();
+        loop {
+            tile.clear();
+            tile.extend(rows.by_ref().take(TILE));
+            if tile.is_empty() {
+                return counts;
+            }
+            self.entries(&tile, false).columns().iter().for_each(|&feature| counts[feature as usize] += 1);
         }
-        counts
     }
 }
 
-fn column(field: &Field, data: &Interactions) -> Result<Column> {
+/// The features of a field; where each row has one of its own, its word is left to be made.
+fn column<'a>(field: &'a Field, data: &'a Interactions, words: &mut Vec<Words<'a>>) -> Result<Column> {
     let (of, raw) = raw(data, &field.spec)?;
-    let first = field.first;
+    let (first, missing) = (field.first, field.spec.missing);
     let features = match raw {
+        Raw::Category(Cow::Borrowed(of_row), vocabulary) if of == Of::Row => {
+            let features = field.encoder.texts(vocabulary.iter(), missing).into_iter().map(|feature| first + feature).collect();
+            words.push(Words::Categories { of_row, features });
+            Features::Word(words.len() - 1)
+        }
+        Raw::Number(of_row) if of == Of::Row && field.kind == FieldKind::Number => {
+            words.push(Words::Numbers { of_row, field });
+            Features::ValuedWord { at: words.len() - 1, present: first + RESERVED, missing: first + missing.feature() }
+        }
+        Raw::Number(of_row) if of == Of::Row => {
+            words.push(Words::Intervals { of_row, field });
+            Features::Word(words.len() - 1)
+        }
         Raw::Category(values, vocabulary) => {
-            let texts = field.encoder.texts(vocabulary.iter());
+            let texts = field.encoder.texts(vocabulary.iter(), missing);
             Features::One(values.iter().map(|&c| first + texts[c as usize]).collect())
         }
         Raw::Categories(ends, values, vocabulary) => {
-            let texts = field.encoder.texts(vocabulary.iter());
+            let texts = field.encoder.texts(vocabulary.iter(), missing);
             let (mut new_ends, mut features, mut start) = (Vec::with_capacity(ends.len()), Vec::with_capacity(values.len()), 0);
             for &end in ends {
                 features.extend(values[start..end as usize].iter().map(|&c| first + texts[c as usize]));
                 if start == end as usize {
-                    features.push(first + MISSING);
+                    features.push(first + missing.feature());
                 }
                 new_ends.push(features.len());
                 start = end as usize;
@@ -164,8 +209,10 @@ fn column(field: &Field, data: &Interactions) -> Result<Column> {
             Features::Several(new_ends, features)
         }
         Raw::Number(values) => {
-            let (features, numbers): (Vec<u32>, Vec<f32>) =
-                values.iter().map(|&x| field.encoder.number(x)).map(|(feature, value)| (first + feature, value)).unzip();
+            let (features, numbers): (Vec<u32>, Vec<f32>) = (0..values.len())
+                .map(|place| field.encoder.number(values.get(place), missing))
+                .map(|(feature, value)| (first + feature, value))
+                .unzip();
             if field.kind == FieldKind::Number { Features::Valued(features, numbers) } else { Features::One(features) }
         }
     };

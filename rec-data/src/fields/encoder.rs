@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Result;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::raw::{Of, Raw, raw};
-use super::spec::{Encoding, FieldSpec};
-use crate::{Interactions, fail, require};
+use super::spec::{Encoding, FieldSpec, Missing};
+use crate::{Interactions, Rows, fail, require};
 
 /// The version of the written form; a reader refuses others.
 const VERSION: u32 = 1;
@@ -102,19 +103,24 @@ impl Encoders {
     ///
     /// # Errors
     /// a usage problem where the data has not what a field needs, or an encoding does not fit its values.
-    pub fn fit(specs: &[FieldSpec], data: &Interactions, rows: &[u32]) -> Result<Self> {
-        let mut fields: Vec<Field> = Vec::new();
-        let mut first = 0u32;
+    pub fn fit(specs: &[FieldSpec], data: &Interactions, rows: &Rows) -> Result<Self> {
         for (at, spec) in specs.iter().enumerate() {
             spec.check(&specs[..at])?;
-            let (encoder, kind) = match &spec.encoding {
-                Encoding::Shared { field, .. } => {
-                    require!(data.times.is_some(), Usage, "the field `{}` needs times, and this data has none", spec.name);
-                    let field = fields.iter().position(|f| f.spec.name == *field).expect("checked: it is an earlier field");
-                    (Encoder::Shared { field }, FieldKind::History)
-                }
-                _ => fit_one(spec, data, rows)?,
-            };
+        }
+        let fit = |spec: &FieldSpec| match &spec.encoding {
+            Encoding::Shared { field, .. } => {
+                require!(data.times.is_some(), Usage, "the field `{}` needs times, and this data has none", spec.name);
+                let field = specs.iter().position(|other| other.name == *field).expect("checked: it is an earlier field");
+                Ok((Encoder::Shared { field }, FieldKind::History))
+            }
+            _ => fit_one(spec, data, rows),
+        };
+        // The first field that does not fit is named, whichever thread finds another first.
+        let fitted: Vec<Result<_>> = specs.par_iter().map(fit).collect();
+        let mut fields: Vec<Field> = Vec::new();
+        let mut first = 0u32;
+        for (spec, fitted) in specs.iter().zip(fitted) {
+            let (encoder, kind) = fitted?;
             let size = encoder.size();
             fields.push(Field { spec: spec.clone(), encoder, kind, first, size });
             first = first.checked_add(size).ok_or_else(|| crate::problem!(Usage, "the fields have more than {} features", u32::MAX))?;
@@ -175,10 +181,13 @@ impl Encoder {
     }
 
     /// The feature of a number, counted from the field's first one, and its value.
-    pub(super) fn number(&self, x: f64) -> (u32, f32) {
-        if x.is_nan() {
-            return (MISSING, 1.0);
-        }
+    #[inline]
+    pub(super) fn number(&self, x: f64, missing: Missing) -> (u32, f32) {
+        let x = match missing {
+            _ if !x.is_nan() => x,
+            Missing::Number(instead) => instead,
+            _ => return (missing.feature(), 1.0),
+        };
         match self {
             Encoder::Bounds { bounds } => (RESERVED + bounds.partition_point(|&b| b <= x) as u32, 1.0),
             Encoder::Classes { classes } => (classes.binary_search(&log_squared(x)).map_or(UNKNOWN, |at| RESERVED + at as u32), 1.0),
@@ -188,13 +197,13 @@ impl Encoder {
     }
 
     /// The feature of each text of a vocabulary, counted from the field's first one; an empty text is a missing value.
-    pub(super) fn texts<'a>(&self, vocabulary: impl Iterator<Item = &'a str>) -> Vec<u32> {
+    pub(super) fn texts<'a>(&self, vocabulary: impl Iterator<Item = &'a str>, missing: Missing) -> Vec<u32> {
         let known: HashMap<&str, u32> = match self {
             Encoder::Vocabulary { texts } => texts.iter().zip(RESERVED..).map(|(text, at)| (text.as_str(), at)).collect(),
             _ => HashMap::new(),
         };
         let feature = |text: &str| match self {
-            _ if text.is_empty() => MISSING,
+            _ if text.is_empty() && missing != Missing::Value => missing.feature(),
             Encoder::Hashed { buckets } => RESERVED + (xxh3_64(text.as_bytes()) % u64::from(*buckets)) as u32,
             _ => known.get(text).copied().unwrap_or(UNKNOWN),
         };
@@ -207,21 +216,36 @@ fn log_squared(x: f64) -> i64 {
     if x > 2.0 { (x.ln() * x.ln()).floor() as i64 } else { x as i64 }
 }
 
-fn fit_one(spec: &FieldSpec, data: &Interactions, rows: &[u32]) -> Result<(Encoder, FieldKind)> {
+fn fit_one(spec: &FieldSpec, data: &Interactions, rows: &Rows) -> Result<(Encoder, FieldKind)> {
     let (of, raw) = raw(data, spec)?;
+    match (&raw, spec.missing) {
+        (Raw::Number(_), Missing::Value) => {
+            fail!(Usage, "`missing = \"value\"` of the field `{}` is for categories: of a number, say which", spec.name)
+        }
+        (Raw::Category(..) | Raw::Categories(..), Missing::Number(_)) => {
+            fail!(Usage, "`missing` of the field `{}`, a category, is `own`, `unknown` or `value`, not a number", spec.name)
+        }
+        _ => {}
+    }
     match (&raw, &spec.encoding) {
         (Raw::Category(..) | Raw::Categories(..), Encoding::Hashed { buckets }) => {
             Ok((Encoder::Hashed { buckets: *buckets }, kind_of(&raw)))
         }
         (Raw::Category(_, vocabulary) | Raw::Categories(_, _, vocabulary), Encoding::Vocabulary { min_count }) => {
             let counts = counts(&raw, of, data, rows, vocabulary.len());
-            let kept = (0..vocabulary.len() as u32).filter(|&c| counts[c as usize] >= u64::from(*min_count));
-            let texts = kept.map(|c| vocabulary.raw(c).to_owned()).filter(|text| !text.is_empty()).collect();
+            let kept = (0..vocabulary.len() as u32).filter(|&c| counts[c as usize] >= *min_count);
+            let texts =
+                kept.map(|c| vocabulary.raw(c).to_owned()).filter(|text| !text.is_empty() || spec.missing == Missing::Value).collect();
             Ok((Encoder::Vocabulary { texts }, kind_of(&raw)))
         }
         (Raw::Number(values), encoding) => {
             let place = of.places(data);
-            let seen = || rows.iter().map(|&r| values[place.map_or(r, |p| p[r as usize]) as usize]).filter(|x| !x.is_nan());
+            let filled = |x: f64| match spec.missing {
+                Missing::Number(instead) if x.is_nan() => instead,
+                _ => x,
+            };
+            let at = move |r: u32| place.map_or(r, |p| p[r as usize]) as usize;
+            let seen = || rows.iter().map(|r| filled(values.get(at(r)))).filter(|x| !x.is_nan());
             require!(seen().next().is_some(), Usage, "the field `{}` has no value in any training row", spec.name);
             let encoder = match encoding {
                 Encoding::Bounds { bounds } => Encoder::Bounds { bounds: bounds.clone() },
@@ -262,7 +286,12 @@ fn kind_of(raw: &Raw) -> FieldKind {
 }
 
 /// How many of `rows` have each category.
-fn counts(raw: &Raw, of: Of, data: &Interactions, rows: &[u32], categories: usize) -> Vec<u64> {
+fn counts(raw: &Raw, of: Of, data: &Interactions, rows: &Rows, categories: usize) -> Vec<u32> {
+    let mut counts = vec![0u32; categories];
+    if let (Raw::Category(values, _), Of::Row) = (raw, of) {
+        rows.iter().for_each(|r| counts[values[r as usize] as usize] += 1);
+        return counts;
+    }
     // Rows of each place first: there are fewer places than rows.
     let place = of.places(data);
     let places = match raw {
@@ -270,9 +299,8 @@ fn counts(raw: &Raw, of: Of, data: &Interactions, rows: &[u32], categories: usiz
         Raw::Categories(ends, ..) => ends.len(),
         Raw::Number(values) => values.len(),
     };
-    let mut rows_of = vec![0u64; places];
-    rows.iter().for_each(|&r| rows_of[place.map_or(r, |p| p[r as usize]) as usize] += 1);
-    let mut counts = vec![0u64; categories];
+    let mut rows_of = vec![0u32; places];
+    rows.iter().for_each(|r| rows_of[place.map_or(r, |p| p[r as usize]) as usize] += 1);
     match raw {
         Raw::Category(values, _) => values.iter().zip(&rows_of).for_each(|(&c, n)| counts[c as usize] += n),
         Raw::Categories(ends, values, _) => {

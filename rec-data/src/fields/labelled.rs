@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::encoded::Encoded;
 use super::encoder::Encoders;
 use crate::batch::FieldsBatch;
+use crate::{Column, Rows};
 
 /// Rows, their features and labels.
 #[derive(Clone, Debug)]
 pub struct LabelledRows {
     encoded: Arc<Encoded>,
-    rows: Vec<u32>,
-    labels: Vec<f32>,
+    rows: Rows,
+    labels: Column<f32>,
 }
 
 impl LabelledRows {
@@ -19,7 +20,8 @@ impl LabelledRows {
     ///
     /// # Panics
     /// where there is not a label for each row.
-    pub fn new(encoded: &Arc<Encoded>, rows: Vec<u32>, labels: Vec<f32>) -> Self {
+    pub fn new(encoded: &Arc<Encoded>, rows: impl Into<Rows>, labels: impl Into<Column<f32>>) -> Self {
+        let (rows, labels) = (rows.into(), labels.into());
         assert_eq!(rows.len(), labels.len(), "a label for each row");
         Self { encoded: Arc::clone(encoded), rows, labels }
     }
@@ -46,7 +48,7 @@ impl LabelledRows {
 
     /// The user of each row.
     pub fn users(&self) -> Vec<u32> {
-        self.rows.iter().map(|&row| self.encoded.user(row)).collect()
+        self.rows.iter().map(|row| self.encoded.user(row)).collect()
     }
 
     /// How many rows have each feature, in a history too.
@@ -59,7 +61,7 @@ impl LabelledRows {
     /// # Panics
     /// where there is no such row.
     pub fn batch(&self, at: &[u32], lists: bool) -> FieldsBatch {
-        let rows: Vec<u32> = at.iter().map(|&i| self.rows[i as usize]).collect();
+        let rows: Vec<u32> = at.iter().map(|&i| self.rows.get(i as usize)).collect();
         FieldsBatch {
             rows: rows.len(),
             entries: self.encoded.entries(&rows, lists),

@@ -34,8 +34,41 @@ pub(super) enum Raw<'a> {
     Category(Cow<'a, [u32]>, &'a Vocabulary),
     /// Any number of categories a place: ends and categories.
     Categories(&'a [u64], &'a [u32], &'a Vocabulary),
-    /// One number a place; NaN where it is missing.
-    Number(Cow<'a, [f64]>),
+    /// One number a place.
+    Number(Numbers<'a>),
+}
+
+/// A column of numbers as it is stored.
+#[derive(Clone, Copy)]
+pub(super) enum Numbers<'a> {
+    /// NaN where one is missing.
+    Feature(&'a [f32]),
+    /// In seconds.
+    Times(&'a [i64]),
+}
+
+impl Numbers<'_> {
+    pub(super) fn len(self) -> usize {
+        match self {
+            Numbers::Feature(values) => values.len(),
+            Numbers::Times(times) => times.len(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn get(self, place: usize) -> f64 {
+        match self {
+            Numbers::Feature(values) => f64::from(values[place]),
+            Numbers::Times(times) => times[place] as f64,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Numbers::Feature(values) => bytemuck::cast_slice(values),
+            Numbers::Times(times) => bytemuck::cast_slice(times),
+        }
+    }
 }
 
 /// The raw values of `field`, which is no history.
@@ -49,10 +82,11 @@ pub(super) fn raw<'a>(data: &'a Interactions, field: &FieldSpec) -> Result<(Of, 
         Source::Item => (Of::Item, Raw::Category(all(data.num_items()), &data.item_ids)),
         Source::OfUser(name) => (Of::User, of_feature(&data.user_features, "users", name)?),
         Source::OfItem(name) => (Of::Item, of_feature(&data.item_features, "items", name)?),
+        Source::OfRow(name) => (Of::Row, of_feature(&data.row_features, "rows", name)?),
         Source::Time => {
             let times =
                 data.times.as_deref().ok_or_else(|| problem!(Usage, "the field `{}` needs times, and this data has none", field.name))?;
-            (Of::Row, Raw::Number(times.iter().map(|&t| t as f64).collect::<Vec<_>>().into()))
+            (Of::Row, Raw::Number(Numbers::Times(times)))
         }
         Source::History => fail!(Usage, "a history has no raw values of its own"),
     })
@@ -71,7 +105,7 @@ fn of_feature<'a>(features: &'a Features, whose: &str, name: &str) -> Result<Raw
     Ok(match feature {
         Feature::Token { values, vocabulary } => Raw::Category(Cow::Borrowed(values), vocabulary),
         Feature::Tokens { ends, values, vocabulary } => Raw::Categories(ends, values, vocabulary),
-        Feature::Number(values) => Raw::Number(values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>().into()),
+        Feature::Number(values) => Raw::Number(Numbers::Feature(values)),
         Feature::Text(_) => fail!(Usage, "the feature `{name}` is free text: a field is made of categories or numbers"),
     })
 }

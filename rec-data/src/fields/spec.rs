@@ -6,6 +6,7 @@ use std::str::FromStr;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::encoder::{MISSING, UNKNOWN};
 use crate::{fail, require};
 
 /// One field of a labelled row.
@@ -19,6 +20,37 @@ pub struct FieldSpec {
     /// How they become features.
     #[serde(default)]
     pub encoding: Encoding,
+    /// What a missing value becomes. The default is left out of the canonical form.
+    #[serde(default, skip_serializing_if = "Missing::is_default")]
+    pub missing: Missing,
+}
+
+/// What a missing value becomes: an empty category, a number that is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Missing {
+    /// A feature of the field's own, `missing = "own"`.
+    #[default]
+    Own,
+    /// The feature of values that training rows do not have, `missing = "unknown"`.
+    Unknown,
+    /// A category like any other, which must occur as often as they: `missing = "value"`.
+    Value,
+    /// This number, which is then encoded as any other: `missing = 0.0`.
+    #[serde(untagged)]
+    Number(f64),
+}
+
+impl Missing {
+    /// Whether it is what a config that says nothing means.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The feature of a missing value that is not encoded as others are, counted from the field's first one.
+    pub(super) fn feature(self) -> u32 {
+        if self == Self::Unknown { UNKNOWN } else { MISSING }
+    }
 }
 
 /// Where raw values are.
@@ -34,6 +66,8 @@ pub enum Source {
     OfUser(String),
     /// A side feature of the item, by name.
     OfItem(String),
+    /// A feature of the row itself, by name.
+    OfRow(String),
     /// The items of the user's earlier positive rows, oldest first: those whose time is before the row's. Rows of the same second are
     /// not seen, since nobody knows which came first.
     History,
@@ -111,6 +145,9 @@ impl FieldSpec {
         let name = &self.name;
         require!(!name.is_empty(), Usage, "a field has no name");
         require!(before.iter().all(|field| field.name != *name), Usage, "two fields are called `{name}`");
+        if let Missing::Number(number) = self.missing {
+            require!(number.is_finite(), Usage, "`missing` of the field `{name}` is {number}: it must be a finite number");
+        }
         match (&self.encoding, &self.from) {
             (Encoding::Shared { field, max_len }, Source::History) => {
                 require!((1..=10_000).contains(max_len), Usage, "`max_len` of the field `{name}` is {max_len}: it must lie in 1 to 10,000");
@@ -151,6 +188,7 @@ impl fmt::Display for Source {
             Source::History => f.write_str("history"),
             Source::OfUser(name) => write!(f, "user.{name}"),
             Source::OfItem(name) => write!(f, "item.{name}"),
+            Source::OfRow(name) => write!(f, "row.{name}"),
         }
     }
 }
@@ -166,7 +204,11 @@ impl FromStr for Source {
             ("history", _) => Source::History,
             (_, Some(("user", name))) => Source::OfUser(name.into()),
             (_, Some(("item", name))) => Source::OfItem(name.into()),
-            _ => fail!(Usage, "a field is `from` one of `user`, `item`, `time`, `history`, `user.FEATURE`, `item.FEATURE`, not `{text}`"),
+            (_, Some(("row", name))) => Source::OfRow(name.into()),
+            _ => fail!(
+                Usage,
+                "a field is `from` one of `user`, `item`, `time`, `history`, `user.FEATURE`, `item.FEATURE`, `row.FEATURE`, not `{text}`"
+            ),
         })
     }
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::features::{Feature, Features};
-use crate::{Interactions, Kind, Vocabulary};
+use crate::{Interactions, Kind, Rows, Vocabulary};
 
 /// Three users, four items, eight rows; the last two rows are not learned from.
 fn data() -> Interactions {
@@ -28,6 +28,12 @@ fn data() -> Interactions {
                 ("year".into(), Feature::Number(vec![1950.0, 1990.0, f32::NAN, 2000.0].into())),
             ],
         },
+        row_features: Features {
+            columns: vec![
+                ("place".into(), token(vec![0, 1, 0, 2, 0, 1, 3, 0], &["top", "", "side", "foot"])),
+                ("depth".into(), Feature::Number(vec![4.0, f32::NAN, 0.0, 2.0, f32::NAN, 2.0, 1.0, f32::NAN].into())),
+            ],
+        },
         ..Interactions::default()
     }
 }
@@ -41,16 +47,16 @@ fn fields(text: &str) -> Vec<FieldSpec> {
 }
 
 fn fit(text: &str) -> anyhow::Result<Encoders> {
-    Encoders::fit(&fields(text), &data(), &[0, 1, 2, 3, 4, 5])
+    Encoders::fit(&fields(text), &data(), &vec![0, 1, 2, 3, 4, 5].into())
 }
 
 fn labelled(text: &str) -> LabelledRows {
     let data = data();
     let values = data.values.clone().expect("there are values");
     let positive = |row: u32| values[row as usize] >= 4.0;
-    let encoded = Arc::new(Encoded::new(fit(text).expect("fits"), &data, &positive).expect("encodes"));
+    let encoded = Arc::new(Encoded::new(fit(text).expect("fits"), &data, &positive, None).expect("encodes"));
     let rows: Vec<u32> = (0..8).collect();
-    let labels = rows.iter().map(|&r| f32::from(u8::from(positive(r)))).collect();
+    let labels: Vec<f32> = rows.iter().map(|&r| f32::from(u8::from(positive(r)))).collect();
     LabelledRows::new(&encoded, rows, labels)
 }
 
@@ -102,6 +108,48 @@ fn numbers_become_intervals_classes_or_stay() {
     assert_eq!(column(classes, &[0, 1, 3, 4, 5, 6, 7]).0, [4, 5, 3, 6, 2, 3, 2]);
 }
 
+/// The features and values of all rows of one field.
+fn of_rows(text: &str) -> (Vec<u32>, Vec<f32>) {
+    let entries = labelled(text).batch(&[0, 1, 2, 3, 4, 5, 6, 7], false).entries;
+    (entries.columns().to_vec(), entries.values().to_vec())
+}
+
+#[test]
+fn features_of_rows_are_encoded_as_others_are() {
+    // Training rows are 0 to 5: top thrice, none twice, side once; foot comes later.
+    assert_eq!(of_rows("{ name = \"p\", from = \"row.place\" }"), (vec![2, 1, 2, 3, 2, 1, 0, 2], vec![]));
+    let twice = "{ name = \"p\", from = \"row.place\", encoding = { kind = \"vocabulary\", min_count = 2 } }";
+    assert_eq!(of_rows(twice).0, [2, 1, 2, 0, 2, 1, 0, 2]);
+    // 0 and 4 are the ends of training rows.
+    let scaled = "{ name = \"d\", from = \"row.depth\", encoding = { kind = \"scaled\" } }";
+    assert_eq!(of_rows(scaled), (vec![2, 1, 2, 2, 1, 2, 2, 1], vec![1.0, 1.0, 0.0, 0.5, 1.0, 0.5, 0.25, 1.0]));
+    let counts = labelled("{ name = \"p\", from = \"row.place\" }").feature_counts();
+    assert_eq!(counts, [1, 2, 4, 1]);
+}
+
+#[test]
+fn a_missing_value_becomes_what_the_field_says() {
+    let place = |missing: &str, min_count: u32| {
+        of_rows(&format!(
+            "{{ name = \"p\", from = \"row.place\", missing = {missing}, encoding = {{ kind = \"vocabulary\", min_count = {min_count} }} }}"
+        ))
+        .0
+    };
+    assert_eq!(place("\"own\"", 1), [2, 1, 2, 3, 2, 1, 0, 2]);
+    assert_eq!(place("\"unknown\"", 1), [2, 0, 2, 3, 2, 0, 0, 2]);
+    // The empty text is the second category, and, too rare, as unknown as others.
+    assert_eq!(place("\"value\"", 1), [2, 3, 2, 4, 2, 3, 0, 2]);
+    assert_eq!(place("\"value\"", 3), [2, 0, 2, 0, 2, 0, 0, 2]);
+    let depth = |missing: &str, kind: &str| {
+        of_rows(&format!("{{ name = \"d\", from = \"row.depth\", missing = {missing}, encoding = {{ kind = \"{kind}\" }} }}"))
+    };
+    // Classes of training rows with 0 for nothing: 0, 1 = ⌊(ln 4)²⌋, 2.
+    assert_eq!(depth("0.0", "log-squared").0, [3, 2, 2, 4, 2, 4, 3, 2]);
+    assert_eq!(depth("\"unknown\"", "log-squared").0, [3, 0, 2, 4, 0, 4, 3, 0]);
+    assert_eq!(depth("8", "number").1, [4.0, 8.0, 0.0, 2.0, 8.0, 2.0, 1.0, 8.0]);
+    assert_eq!(depth("\"unknown\"", "number"), (vec![2, 0, 2, 2, 0, 2, 2, 0], vec![4.0, 1.0, 0.0, 2.0, 1.0, 2.0, 1.0, 1.0]));
+}
+
 #[test]
 fn a_history_holds_earlier_positive_items_only() {
     let text = "{ name = \"item\", from = \"item\" }, { name = \"past\", from = \"history\", encoding = { kind = \"shared\", field = \"item\", max_len = 2 } }";
@@ -124,7 +172,7 @@ fn no_held_out_row_moves_an_encoder() {
     let mut changed = data();
     changed.items = vec![0, 1, 2, 0, 2, 1, 2, 2].into();
     changed.times = Some(vec![10, 20, 20, 5, 30, 1, 700, 900].into());
-    let rows = [0, 1, 2, 3, 4, 5];
+    let rows = Rows::Range(0..6);
     let specs = fields(text);
     assert_eq!(Encoders::fit(&specs, &data(), &rows).expect("fits"), Encoders::fit(&specs, &changed, &rows).expect("fits"));
 }
@@ -152,13 +200,18 @@ fn what_does_not_fit_is_refused_with_the_field_named() {
         ("{ name = \"a\", from = \"history\", encoding = { kind = \"shared\", field = \"item\" } }", "no earlier field"),
         ("{ name = \"a\", from = \"item.year\", encoding = { kind = \"bounds\", bounds = [3, 2] } }", "`bounds` of the field `a`"),
         ("{ name = \"a\", from = \"item\", encoding = { kind = \"hashed\", buckets = 0 } }", "`buckets` of the field `a` is 0"),
+        ("{ name = \"a\", from = \"row.places\" }", "rows have no feature called `places` (did you mean `place`?)"),
+        ("{ name = \"a\", from = \"row.place\", missing = 0.0 }", "`own`, `unknown` or `value`, not a number"),
+        ("{ name = \"a\", from = \"row.depth\", missing = \"value\", encoding = { kind = \"number\" } }", "is for categories"),
+        ("{ name = \"a\", from = \"row.depth\", missing = nan, encoding = { kind = \"number\" } }", "must be a finite number"),
     ] {
         let error = fit(text).expect_err(text);
         assert_eq!(Kind::exit_code_of(&error), Kind::Usage.exit_code(), "{text}");
         assert!(error.to_string().contains(says), "{error}");
     }
     let timeless = Interactions { times: None, ..data() };
-    let error = Encoders::fit(&fields("{ name = \"t\", from = \"time\", encoding = { kind = \"scaled\" } }"), &timeless, &[0]);
+    let error =
+        Encoders::fit(&fields("{ name = \"t\", from = \"time\", encoding = { kind = \"scaled\" } }"), &timeless, &Rows::Range(0..1));
     assert!(error.expect_err("no times").to_string().contains("needs times"));
     assert!("items".parse::<Source>().is_err());
 }
@@ -167,5 +220,5 @@ fn what_does_not_fit_is_refused_with_the_field_named() {
 fn a_vocabulary_of_another_order_gives_the_same_features() {
     let encoder = Encoder::Vocabulary { texts: vec!["x".into(), "y".into()] };
     let vocabulary: Vocabulary = ["y", "", "z", "x"].into_iter().collect();
-    assert_eq!(encoder.texts(vocabulary.iter()), [3, 1, 0, 2]);
+    assert_eq!(encoder.texts(vocabulary.iter(), Missing::Own), [3, 1, 0, 2]);
 }

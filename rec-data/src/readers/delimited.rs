@@ -41,16 +41,15 @@ impl Default for Config {
     }
 }
 
-impl Config {
-    fn delimiter(&self, path: &str) -> Result<u8> {
-        match self.delimiter {
-            Some(c) => u8::try_from(c)
-                .ok()
-                .filter(|b| b.is_ascii() && !matches!(b, b'"' | b'\n' | b'\r'))
-                .ok_or_else(|| problem!(Usage, "`delimiter = {c:?}` is not one ASCII character other than a quote or a line end")),
-            None if [".tsv", ".tab", ".inter"].iter().any(|end| path.ends_with(end)) => Ok(b'\t'),
-            None => Ok(b','),
-        }
+/// The byte between fields of a file: the one asked for, else what the end of the file's name says.
+pub(super) fn delimiter(asked: Option<char>, path: &str) -> Result<u8> {
+    match asked {
+        Some(c) => u8::try_from(c)
+            .ok()
+            .filter(|b| b.is_ascii() && !matches!(b, b'"' | b'\n' | b'\r'))
+            .ok_or_else(|| problem!(Usage, "`delimiter = {c:?}` is not one ASCII character other than a quote or a line end")),
+        None if [".tsv", ".tab", ".inter"].iter().any(|end| path.ends_with(end)) => Ok(b'\t'),
+        None => Ok(b','),
     }
 }
 
@@ -94,7 +93,7 @@ struct Rows {
 
 impl Rows {
     fn read(&mut self, file: Text<'_>, columns: &Config) -> Result<()> {
-        let delimiter = columns.delimiter(file.path)?;
+        let delimiter = delimiter(columns.delimiter, file.path)?;
         // Tab-separated files as a rule have no quoting, and a lone quote in a title must not swallow the lines after it.
         let mut reader =
             csv::ReaderBuilder::new().delimiter(delimiter).quoting(delimiter != b'\t').has_headers(columns.header).from_reader(file.bytes);
@@ -193,8 +192,8 @@ mod tests {
 
     #[test]
     fn the_delimiter_follows_the_file_name() {
-        assert_eq!((columns().delimiter("x.tsv").expect("tab"), columns().delimiter("x.txt").expect("comma")), (b'\t', b','));
-        Config { delimiter: Some('→'), ..columns() }.delimiter("x").expect_err("not ASCII");
+        assert_eq!((delimiter(None, "x.tsv").expect("tab"), delimiter(None, "x.txt").expect("comma")), (b'\t', b','));
+        delimiter(Some('→'), "x").expect_err("not ASCII");
     }
 
     #[test]

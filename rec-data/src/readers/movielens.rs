@@ -201,9 +201,9 @@ impl Rows {
             items: self.items.into(),
             values: Some(self.values.into()),
             times: Some(self.times.into()),
-            parts: None,
             user_features,
             item_features,
+            ..Interactions::default()
         };
         Ok(Parsed { interactions, candidates: None })
     }

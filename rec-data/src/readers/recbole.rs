@@ -134,7 +134,6 @@ pub fn read(inter: Text<'_>, users: Option<Text<'_>>, items: Option<Text<'_>>, c
         items: item_column.into(),
         values: rating.map(|_| Column::from(values)),
         times: time.map(|_| Column::from(times)),
-        parts: None,
         user_ids: without_prefix(inter.path, user_ids, &config.user_prefix)?,
         item_ids: match &config.item_numbers {
             Some(numbers) => {
@@ -144,6 +143,7 @@ pub fn read(inter: Text<'_>, users: Option<Text<'_>>, items: Option<Text<'_>>, c
         },
         user_features,
         item_features,
+        ..Interactions::default()
     };
     Ok(Parsed { interactions, candidates: None })
 }

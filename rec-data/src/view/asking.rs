@@ -1,5 +1,6 @@
 //! From the parts of a split to the views of it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -14,7 +15,7 @@ use crate::interactions::Interactions;
 use crate::questions::{Asked, Held, Questions, rows_of_users};
 use crate::split::Split;
 use crate::windows::Windows;
-use crate::{fail, require};
+use crate::{Column, Rows, fail, require};
 
 /// How held-out rows become questions.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +35,11 @@ pub struct Asking {
     /// What rows show a model that predicts their labels: whether a row is relevant. Where there is no threshold of relevance, that is
     /// whether its value is above 0.
     pub fields: Vec<FieldSpec>,
+    /// Whether labels alone are asked for: then held-out rows have features and labels, and no histories, targets and ratings, which no
+    /// metric of labels looks at.
+    pub labels_only: bool,
+    /// Where the features of millions of rows are kept, so that they are made once; without it they are made in memory.
+    pub keep_in: Option<PathBuf>,
 }
 
 /// Which items are not recommended to a user.
@@ -88,13 +94,12 @@ pub struct Views {
 pub fn views(data: &Interactions, published: Option<&CandidateLists>, split: &Split, asking: &Asking, seed: u64) -> Result<Views> {
     let names = Names::of(data);
     let labelling = Labelling::new(data, split, asking)?;
-    let view = |rows: &[u32]| Arc::new(TrainView::new(data, &names, rows).with_labels(labelling.as_ref().map(|l| l.of(rows))));
+    let view = |rows: &Rows| Arc::new(TrainView::new(data, &names, rows).with_labels(labelling.as_ref().map(|l| l.of(rows))));
     let train = view(&split.train);
     let (all_rows, all_of_train) = if split.valid.is_empty() || !split.valid_context.is_empty() {
         (split.train.clone(), Arc::clone(&train))
     } else {
-        let mut rows = [&split.train[..], &split.valid].concat();
-        rows.sort_unstable();
+        let rows = split.train.with(&split.valid);
         let view = view(&rows);
         (rows, view)
     };
@@ -110,11 +115,11 @@ pub fn views(data: &Interactions, published: Option<&CandidateLists>, split: &Sp
             (None, same) => same.clone(),
         };
         let asking = Asking { candidates, ..asking.clone() };
-        let rows = Rows { learned: &split.train, history: &split.train, context: &split.valid_context, held: &split.valid };
+        let rows = HeldRows { learned: &split.train, history: &split.train, context: &split.valid_context, held: &split.valid };
         let held = held_out(data, None, &rows, &asking, &train, seed ^ 1)?;
         Some(ValidView(HeldOut { labelled: labelling.as_ref().map(|l| l.of(rows.held)), ..held }))
     };
-    let rows = Rows { learned: &split.train, history: &all_rows, context: &split.context, held: &split.test };
+    let rows = HeldRows { learned: &split.train, history: &all_rows, context: &split.context, held: &split.test };
     let held = held_out(data, published, &rows, asking, &all_of_train, seed)?;
     let test = TestView(HeldOut { labelled: labelling.as_ref().map(|l| l.of(rows.held)), ..held });
     Ok(Views { train, valid, test, all_of_train })
@@ -123,7 +128,10 @@ pub fn views(data: &Interactions, published: Option<&CandidateLists>, split: &Sp
 /// How rows get features and labels.
 struct Labelling<'a> {
     encoded: Arc<Encoded>,
-    label: Box<dyn Fn(u32) -> bool + 'a>,
+    values: &'a Column<f32>,
+    threshold: Option<f32>,
+    /// Whether every value is the row's label already.
+    plain: bool,
 }
 
 impl<'a> Labelling<'a> {
@@ -132,35 +140,46 @@ impl<'a> Labelling<'a> {
         if asking.fields.is_empty() {
             return Ok(None);
         }
-        let Some(values) = data.values.as_deref() else { fail!(Usage, "`fields` are for rows with labels, and this data has no values") };
+        let Some(values) = &data.values else { fail!(Usage, "`fields` are for rows with labels, and this data has no values") };
         let threshold = asking.relevant_at_least;
-        let label = move |r: u32| threshold.map_or(values[r as usize] > 0.0, |t| values[r as usize] >= t);
         let encoders = Encoders::fit(&asking.fields, data, &split.train)?;
-        Ok(Some(Self { encoded: Arc::new(Encoded::new(encoders, data, &label)?), label: Box::new(label) }))
+        let positive = |r: u32| label(values[r as usize], threshold) > 0.0;
+        let encoded = Arc::new(Encoded::new(encoders, data, &positive, asking.keep_in.as_deref())?);
+        let plain = values.iter().all(|&value| label(value, threshold) == value);
+        Ok(Some(Self { encoded, values, threshold, plain }))
     }
 
-    fn of(&self, rows: &[u32]) -> LabelledRows {
-        LabelledRows::new(&self.encoded, rows.to_vec(), rows.iter().map(|&r| f32::from(u8::from((self.label)(r)))).collect())
+    fn of(&self, rows: &Rows) -> LabelledRows {
+        let values = rows.pick(self.values);
+        let labels = if self.plain { values } else { values.iter().map(|&v| label(v, self.threshold)).collect::<Vec<_>>().into() };
+        LabelledRows::new(&self.encoded, rows.clone(), labels)
     }
 }
 
+fn label(value: f32, threshold: Option<f32>) -> f32 {
+    f32::from(u8::from(threshold.map_or(value > 0.0, |least| value >= least)))
+}
+
 /// Row numbers that a question is made of.
-struct Rows<'a> {
+struct HeldRows<'a> {
     /// The train part of the split, also where the test's history holds the validation part too.
-    learned: &'a [u32],
-    history: &'a [u32],
-    context: &'a [u32],
-    held: &'a [u32],
+    learned: &'a Rows,
+    history: &'a Rows,
+    context: &'a Rows,
+    held: &'a Rows,
 }
 
 fn held_out(
     data: &Interactions,
     published: Option<&CandidateLists>,
-    rows: &Rows,
+    rows: &HeldRows,
     asking: &Asking,
     train: &TrainView,
     seed: u64,
 ) -> Result<HeldOut> {
+    if asking.labels_only {
+        return Ok(HeldOut::nothing(data.num_items()));
+    }
     let threshold = asking.relevant_at_least;
     require!(threshold.is_none() || data.values.is_some(), Usage, "a relevance threshold needs ratings, and this data has none");
     let value = |r: u32| data.values.as_deref().map_or(1.0, |v| v[r as usize]);
@@ -169,14 +188,14 @@ fn held_out(
     let known_item = |r: u32| popularity[data.items[r as usize] as usize] > 0;
     let known_user = |r: u32| !train.by_user().row(data.users[r as usize] as usize).is_empty();
     let each_next = asking.questions == Questions::EachNext;
-    let kept =
-        |rows: &[u32]| rows.iter().copied().filter(|&r| !asking.drop_cold || ((each_next || known_user(r)) && known_item(r))).collect();
-    let held: Vec<u32> = kept(rows.held);
+    let kept = |rows: &Rows| -> Vec<u32> {
+        rows.iter().filter(|&r| !asking.drop_cold || ((each_next || known_user(r)) && known_item(r))).collect()
+    };
+    let (held, history) = (kept(rows.held), rows.history.to_vec());
     let mut asked = if each_next {
-        let context: Vec<u32> = kept(rows.context);
-        Held { data, history: rows.history, context: &context, asked: &held, relevant: &relevant }.each_next(train)?
+        Held { data, history: &history, context: &kept(rows.context), asked: &held, relevant: &relevant }.each_next(train)?
     } else {
-        Held { data, history: rows.history, context: rows.context, asked: &held, relevant: &relevant }.by_user()
+        Held { data, history: &history, context: &rows.context.to_vec(), asked: &held, relevant: &relevant }.by_user()
     };
     let in_a_row = match &asking.candidates {
         Candidates::Sampled(sampled) => sampled.sets as usize,
@@ -202,12 +221,12 @@ fn held_out(
             let mut drawn_for = users.clone();
             drawn_for.dedup();
             // Where whatever the user has in any part is excluded, a test item is no negative of the validation either.
-            let all: Vec<u32> = (0..data.len() as u32).collect();
+            let all = Rows::Range(0..data.len() as u32);
             let excluded = match sampled.excluded {
                 Excluded::Ever => &all,
                 Excluded::Train => rows.learned,
             };
-            let taken = rows_of_users(data, &drawn_for, &mut excluded.iter().copied(), false).sorted();
+            let taken = rows_of_users(data, &drawn_for, &mut excluded.iter(), false).sorted();
             let drawn = sampled.draw(&drawn_for, &taken, &popularity, seed, data)?;
             let sets = sampled.sets as usize;
             let of = |(at, user): (usize, &u32)| drawn[drawn_for.partition_point(|u| u < user)][at % sets].as_slice();
@@ -262,8 +281,8 @@ mod tests {
         }
     }
 
-    fn items_of(data: &Interactions, rows: &[u32], user: u32) -> Vec<u32> {
-        rows.iter().filter(|&&r| data.users[r as usize] == user).map(|&r| data.items[r as usize]).collect()
+    fn items_of(data: &Interactions, rows: &Rows, user: u32) -> Vec<u32> {
+        rows.iter().filter(|&r| data.users[r as usize] == user).map(|r| data.items[r as usize]).collect()
     }
 
     #[test]
@@ -291,7 +310,7 @@ mod tests {
         let s = split(&data, &SplitSpec::LeaveLast { test: 1, valid: 0 }, Some(&nested), 1).expect("splits");
         let views = views(&data, None, &s, &Asking::default(), 1).expect("made");
         assert_eq!(views.all_of_train.len(), s.train.len() + s.valid.len());
-        assert_eq!(views.test.histories().row(3), items_of(&data, &[&s.train[..], &s.valid].concat(), 3));
+        assert_eq!(views.test.histories().row(3), items_of(&data, &s.train.with(&s.valid), 3));
         assert_eq!(views.test.known_as(), views.test.users());
         assert_eq!(views.valid.as_deref().expect("nested").histories().row(3), items_of(&data, &s.train, 3));
     }

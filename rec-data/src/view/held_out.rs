@@ -71,6 +71,12 @@ impl HeldOut {
         }
     }
 
+    /// Nothing is asked about `num_items` items, and no row is rated.
+    pub(super) fn nothing(num_items: usize) -> Self {
+        let none = || Csr::from_rows(num_items, Vec::<Vec<u32>>::new());
+        Self::new(Vec::new(), none(), &none(), &none(), None, RatedRows::default())
+    }
+
     /// The same questions with items that are recommended to nobody.
     ///
     /// # Panics

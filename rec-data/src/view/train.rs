@@ -8,15 +8,15 @@ use crate::csr::Csr;
 use crate::features::Features;
 use crate::fields::LabelledRows;
 use crate::interactions::Interactions;
-use crate::{Vocabulary, fail};
+use crate::{Column, Rows, Vocabulary, fail};
 
 /// The rows that a model learns from, and what they imply.
 #[derive(Debug)]
 pub struct TrainView {
-    users: Vec<u32>,
-    items: Vec<u32>,
-    values: Option<Vec<f32>>,
-    times: Option<Vec<i64>>,
+    users: Column<u32>,
+    items: Column<u32>,
+    values: Option<Column<f32>>,
+    times: Option<Column<i64>>,
     names: Arc<Names>,
     by_user: OnceLock<Csr>,
     by_item: OnceLock<Csr>,
@@ -38,13 +38,12 @@ pub(super) struct Names {
 }
 
 impl TrainView {
-    pub(super) fn new(data: &Interactions, names: &Arc<Names>, rows: &[u32]) -> Self {
-        let pick = |column: &[u32]| rows.iter().map(|&r| column[r as usize]).collect();
+    pub(super) fn new(data: &Interactions, names: &Arc<Names>, rows: &Rows) -> Self {
         Self {
-            users: pick(&data.users),
-            items: pick(&data.items),
-            values: data.values.as_deref().map(|c| rows.iter().map(|&r| c[r as usize]).collect()),
-            times: data.times.as_deref().map(|c| rows.iter().map(|&r| c[r as usize]).collect()),
+            users: rows.pick(&data.users),
+            items: rows.pick(&data.items),
+            values: data.values.as_ref().map(|c| rows.pick(c)),
+            times: data.times.as_ref().map(|c| rows.pick(c)),
             names: Arc::clone(names),
             by_user: OnceLock::new(),
             by_item: OnceLock::new(),
@@ -61,7 +60,7 @@ impl TrainView {
 
     /// A view of all rows of `data`: to train on everything, outside any protocol.
     pub fn of_all(data: &Interactions) -> Self {
-        Self::new(data, &Names::of(data), &(0..data.len() as u32).collect::<Vec<_>>())
+        Self::new(data, &Names::of(data), &Rows::Range(0..data.len() as u32))
     }
 
     /// The number of rows.
@@ -137,7 +136,7 @@ impl TrainView {
         let bits = self.has.get_or_init(|| {
             let places = self.num_users().checked_mul(self.num_items()).filter(|&n| n <= MOST_BITS)?;
             let mut bits = vec![0u64; places.div_ceil(64)];
-            for (&user, &item) in self.users.iter().zip(&self.items) {
+            for (&user, &item) in self.users.iter().zip(self.items.iter()) {
                 let at = user as usize * self.num_items() + item as usize;
                 bits[at / 64] |= 1 << (at % 64);
             }
