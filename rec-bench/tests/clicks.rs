@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 
 use rec_bench::table;
-use rec_core::rec_data::Kind;
 use rec_core::rec_data::dataset::{self, Folders};
 use rec_core::rec_data::fields::{Encoders, Source};
+use rec_core::rec_data::{Kind, Rows};
 
 /// What the authors count beside features of the data: fillers of empty places of genres, which are multiplied by 0.
 const FILLERS: usize = 5;
@@ -32,7 +32,7 @@ fn autoints_rows_and_features_are_as_many_as_its_authors_count() {
     let rows = prepared.interactions.len();
     assert_eq!(rows, 739_012);
     // The authors number features before anything is split.
-    let all: Vec<u32> = (0..rows as u32).collect();
+    let all = Rows::Range(0..rows as u32);
     let encoders = Encoders::fit(&table.protocol.fields, &prepared.interactions, &all).expect("fits");
     assert_eq!(encoders.num_values() + FILLERS, 3_529);
     let sizes: Vec<(Source, u32)> = encoders.fields().iter().map(|f| (f.spec.from.clone(), f.size - 2)).collect();

