@@ -9,7 +9,8 @@ use rec_core::scores::Scores;
 use rec_core::state::{StateReader, StateWriter};
 use rec_core::tch::Device;
 use rec_data::batch::{BatchOptions, FieldsBatch};
-use rec_data::fields::LabelledRows;
+use rec_data::csr::Csr;
+use rec_data::fields::{LabelledRows, Question};
 use rec_data::view::TrainView;
 use tch::Tensor;
 
@@ -53,17 +54,27 @@ pub trait Network: Sized + 'static {
 }
 
 /// A [`Network`] as a model: minimises mean −(y ln σ(x) + (1 − y) ln(1 − σ(x))).
+///
+/// Where its fields are known before there is a row, it ranks items too: by what it predicts for the user, the user's past and each item.
 pub struct Clicks<N> {
     network: N,
     device: Device,
+    /// What it learned from, to make rows of questions as those were made.
+    rows: LabelledRows,
+    num_items: usize,
 }
+
+/// Rows that are asked about at once.
+const TILE: usize = 8192;
 
 impl<N: Network> Model for Clicks<N> {
     type Config = N::Config;
     type Batch = FieldsBatch;
 
     fn new(config: &N::Config, data: &TrainView, params: &mut Params) -> Result<Self> {
-        Ok(Self { network: N::new(config, data.labelled()?, params)?, device: params.device() })
+        let rows = data.labelled()?.clone();
+        let num_items = if rows.check_asked().is_ok() { data.num_items() } else { 0 };
+        Ok(Self { network: N::new(config, &rows, params)?, device: params.device(), rows, num_items })
     }
 
     fn shape_batches(_config: &N::Config, options: &mut BatchOptions) {
@@ -90,13 +101,52 @@ impl<N: Network> Model for Clicks<N> {
     }
 }
 
+impl<N: Network> Clicks<N> {
+    /// The logit of each of `items(i)` for user `i`, user after user.
+    fn ranked<'a>(&self, users: &Users, items: impl Fn(usize) -> &'a [u32]) -> Result<Vec<f32>> {
+        self.rows.check_asked()?;
+        let mut questions = Vec::new();
+        for i in 0..users.len() {
+            let user = Some(users.ids()[i]).filter(|&user| user != Users::NEW);
+            let of = |items| Question { user, history: users.history(i), values: users.history_values(i), items };
+            questions.extend(items(i).chunks(TILE).map(of));
+        }
+        let (mut logits, mut rest) = (Vec::new(), &questions[..]);
+        while !rest.is_empty() {
+            // As many questions as fill a tile, at least one.
+            let mut rows = 0;
+            let taken = rest
+                .iter()
+                .take_while(|q| {
+                    (rows == 0 || rows + q.items.len() <= TILE) && {
+                        rows += q.items.len();
+                        true
+                    }
+                })
+                .count();
+            logits.extend(self.logits(&self.rows.asked(&rest[..taken], N::LISTS)?)?);
+            rest = &rest[taken..];
+        }
+        Ok(logits)
+    }
+}
+
 impl<N: Network> Score for Clicks<N> {
     fn num_items(&self) -> usize {
-        0
+        self.num_items
     }
 
-    fn score<'a>(&'a self, _users: &Users<'a>) -> Result<Scores<'a>> {
-        crate::ranks_nothing()
+    fn score<'a>(&'a self, users: &Users<'a>) -> Result<Scores<'a>> {
+        let all: Vec<u32> = (0..self.num_items as u32).collect();
+        Ok(Scores::Dense(self.ranked(users, |_| &all)?.into()))
+    }
+
+    fn score_candidates(&self, users: &Users, candidates: &Csr) -> Result<Option<Vec<f32>>> {
+        Ok(Some(self.ranked(users, |i| candidates.row(i))?))
+    }
+
+    fn scores_histories(&self) -> bool {
+        self.rows.encoders().histories().next().is_some()
     }
 
     fn label_score(&self) -> Option<&dyn LabelScore> {

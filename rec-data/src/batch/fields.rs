@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use super::pairwise::{check_negatives, draw_negative};
 use super::windows_of_blocks::{MOST_SHUFFLED_WHOLE, WindowsOfBlocks};
 use super::{Batch, BatchOptions, BatchSource, EpochBatches, Shuffled};
 use crate::csr::Csr;
 use crate::require;
+use crate::rng::{Rng, Stream};
+use crate::sampler::Sampler;
 use crate::view::TrainView;
 
-/// Each labelled training row once an epoch, in random order. Of more than two million rows blocks come in random order, and rows are
+/// Each labelled training row once an epoch, in random order; beside each positive one as many as `negative_rows` says that differ in the
+/// item, one that the user has no training row with, and have the label 0. Of more than two million rows blocks come in random order, and rows are
 /// shuffled among 256 blocks: what is in memory does not grow with the rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldsBatch {
@@ -22,19 +26,22 @@ pub struct FieldsBatch {
     /// Where the model asks for lists, for each history field `[B, features]`: the features of the past items, oldest first, and how many
     /// days ago each was. Else empty.
     pub histories: Vec<Csr>,
-    /// `[B]`, 0 or 1.
+    /// `[B]`, 0 or 1; empty of rows that are asked about.
     pub labels: Vec<f32>,
 }
 
 struct Source {
     data: Arc<TrainView>,
     options: BatchOptions,
+    sampler: Arc<Sampler>,
 }
 
 struct Epoch {
     data: Arc<TrainView>,
-    lists: bool,
+    options: BatchOptions,
+    sampler: Arc<Sampler>,
     order: Order,
+    epoch: u64,
 }
 
 enum Order {
@@ -46,7 +53,14 @@ impl Batch for FieldsBatch {
     fn source(data: &Arc<TrainView>, options: &BatchOptions) -> Result<Arc<dyn BatchSource<Self>>> {
         require!(options.batch_size > 0, Usage, "`batch_size` is 0: it must be at least 1");
         data.labelled()?;
-        Ok(Arc::new(Source { data: Arc::clone(data), options: options.clone() }))
+        let popularity = if options.negative_rows > 0 {
+            check_negatives(options.negative_rows, options.negative_alpha, "negative_rows")?;
+            data.popularity()
+        } else {
+            vec![1]
+        };
+        let sampler = Arc::new(Sampler::new(options.negative_alpha, &popularity));
+        Ok(Arc::new(Source { data: Arc::clone(data), options: options.clone(), sampler }))
     }
 }
 
@@ -58,7 +72,7 @@ impl BatchSource<FieldsBatch> for Source {
         } else {
             Order::Windows(WindowsOfBlocks::new(rows, batch_size, seed, epoch))
         };
-        Box::new(Epoch { data: Arc::clone(&self.data), lists: self.options.history_lists, order })
+        Box::new(Epoch { data: Arc::clone(&self.data), options: self.options.clone(), sampler: Arc::clone(&self.sampler), order, epoch })
     }
 }
 
@@ -71,10 +85,23 @@ impl EpochBatches<FieldsBatch> for Epoch {
     }
 
     fn batch(&self, index: usize) -> FieldsBatch {
-        let rows = self.data.labelled().expect("checked when the source was made");
         match &self.order {
-            Order::Whole(shuffled) => rows.batch(shuffled.rows(index), self.lists),
-            Order::Windows(windows) => rows.batch(&windows.rows(index), self.lists),
+            Order::Whole(shuffled) => self.of_rows(shuffled.rows(index)),
+            Order::Windows(windows) => self.of_rows(&windows.rows(index)),
         }
+    }
+}
+
+impl Epoch {
+    fn of_rows(&self, at: &[u32]) -> FieldsBatch {
+        let (rows, options) = (self.data.labelled().expect("checked when the source was made"), &self.options);
+        let draw = |&row: &u32| {
+            let mut rng = Rng::keyed(options.seed, Stream::Negatives, self.epoch, u64::from(row));
+            let drawn = if rows.labels()[row as usize] > 0.5 { options.negative_rows } else { 0 };
+            let user = self.data.users()[row as usize];
+            (0..drawn).map(|_| (row, draw_negative(&self.data, &self.sampler, user, &mut rng))).collect::<Vec<_>>()
+        };
+        let drawn: Vec<(u32, u32)> = if options.negative_rows > 0 { at.iter().flat_map(draw).collect() } else { Vec::new() };
+        rows.batch_with(at, &drawn, options.history_lists)
     }
 }

@@ -65,6 +65,10 @@ pub struct BatchOptions {
     pub batch_size: usize,
     /// Negatives drawn for each positive; where sessions are walked through, for all positives of a step together.
     pub num_negatives: usize,
+    /// Of labelled rows, how many others beside each positive one: of the same user at the same time, but of an item that is drawn, and with the
+    /// label 0.
+    #[serde(skip_serializing_if = "is_0")]
+    pub negative_rows: usize,
     /// Which training rows an epoch has, of models that learn from (user, positive, negatives).
     #[serde(skip_serializing_if = "Positives::is_default")]
     pub positives: Positives,
@@ -140,11 +144,16 @@ impl SessionOrder {
     }
 }
 
+fn is_0(n: &usize) -> bool {
+    *n == 0
+}
+
 impl Default for BatchOptions {
     fn default() -> Self {
         Self {
             batch_size: 2048,
             num_negatives: 1,
+            negative_rows: 0,
             positives: Positives::default(),
             negatives: Negatives::default(),
             negative_alpha: 0.0,

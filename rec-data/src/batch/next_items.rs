@@ -80,7 +80,7 @@ impl Batch for NextItemBatch {
             "`negatives = \"in-batch\"` is not for this model: its negatives are drawn once for all rows of a batch"
         );
         if options.num_negatives > 0 {
-            check_negatives(options)?;
+            check_negatives(options.num_negatives, options.negative_alpha, "num_negatives")?;
         }
         let examples = examples(data.sequences(), options.history);
         require!(!examples.is_empty(), Usage, "no training user has two rows or more: there is no next item to learn");

@@ -47,7 +47,7 @@ impl Batch for PairwiseBatch {
     fn source(data: &Arc<TrainView>, options: &BatchOptions) -> Result<Arc<dyn BatchSource<Self>>> {
         require!(options.batch_size > 0, Usage, "`batch_size` is 0: it must be at least 1");
         if options.num_negatives > 0 {
-            check_negatives(options)?;
+            check_negatives(options.num_negatives, options.negative_alpha, "num_negatives")?;
         }
         let by_user = data.by_user();
         let sampler = Arc::new(Sampler::new(options.negative_alpha, &data.popularity()));
@@ -109,12 +109,11 @@ impl Epoch {
 }
 
 /// Checks how negatives are drawn.
-pub(super) fn check_negatives(options: &BatchOptions) -> Result<()> {
-    let (negatives, alpha) = (options.num_negatives, options.negative_alpha);
+pub(super) fn check_negatives(negatives: usize, alpha: f64, key: &str) -> Result<()> {
     require!(
         (1..=MOST_NEGATIVES).contains(&negatives),
         Usage,
-        "`num_negatives` is {negatives}: it must be at least 1 and at most {MOST_NEGATIVES}"
+        "`{key}` is {negatives}: it must be at least 1 and at most {MOST_NEGATIVES}"
     );
     require!(alpha.is_finite() && alpha >= 0.0, Usage, "`negative_alpha` is {alpha}: it must be at least 0");
     Ok(())

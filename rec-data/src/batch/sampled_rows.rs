@@ -42,7 +42,7 @@ struct Epoch {
 impl Batch for SampledRowsBatch {
     fn source(data: &Arc<TrainView>, options: &BatchOptions) -> Result<Arc<dyn BatchSource<Self>>> {
         if options.num_negatives > 0 {
-            check_negatives(options)?;
+            check_negatives(options.num_negatives, options.negative_alpha, "num_negatives")?;
         }
         let rows = RowsBatch::source(data, options)?;
         let sampler = Arc::new(Sampler::new(options.negative_alpha, &data.popularity()));

@@ -145,7 +145,7 @@ impl Batch for SessionStepBatch {
         );
         let draws = options.num_negatives > 0;
         if draws {
-            check_negatives(options)?;
+            check_negatives(options.num_negatives, options.negative_alpha, "num_negatives")?;
         }
         let sessions = Arc::new(Sessions::of(data));
         let least = if draws { 1 } else { 2 };

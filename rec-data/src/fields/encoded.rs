@@ -6,10 +6,10 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::encoder::{Encoders, Field, FieldKind, RESERVED};
+use super::encoder::{Encoders, Field, FieldKind, RESERVED, UNKNOWN};
 use super::matrix::{Matrix, Words};
 use super::raw::{Of, Raw, raw};
-use super::spec::Encoding;
+use super::spec::{Encoding, Source};
 use crate::csr::Csr;
 use crate::windows::Windows;
 use crate::{Interactions, Rows};
@@ -36,6 +36,26 @@ pub struct Encoded {
 struct Column {
     of: Of,
     features: Features,
+    /// The feature of somebody of whom the field is not known.
+    absent: u32,
+}
+
+/// Whose values a row of features shows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    /// `None`: somebody who is not in the data.
+    pub(super) user: Option<u32>,
+    pub(super) item: u32,
+    pub(super) at: When<'a>,
+}
+
+/// When that is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum When<'a> {
+    /// When this row was.
+    Row(u32),
+    /// Now, after this past: for each history field its features, oldest first.
+    Now(&'a [Vec<u32>]),
 }
 
 #[derive(Debug)]
@@ -47,11 +67,22 @@ enum Features {
     /// Any number a place: where each place ends, and the features.
     Several(Vec<usize>, Vec<u32>),
     /// A list a row, oldest first, with the day of each.
-    Past(Windows),
+    Past(Past),
     /// One a row: the word at this place of the row.
     Word(usize),
     /// One a row, and its value: the bits of the word at this place of the row, NaN where it is missing.
     ValuedWord { at: usize, present: u32, missing: u32 },
+}
+
+/// The histories of one field.
+#[derive(Debug)]
+struct Past {
+    windows: Windows,
+    /// The feature of each item.
+    of_item: Vec<u32>,
+    max_len: usize,
+    /// Its place among the history fields.
+    place: usize,
 }
 
 impl Encoded {
@@ -62,13 +93,16 @@ impl Encoded {
     /// a usage problem where the data has not what a field needs; an I/O error where the file cannot be written.
     pub fn new(encoders: Encoders, data: &Interactions, positive: &dyn Fn(u32) -> bool, folder: Option<&Path>) -> Result<Self> {
         let days = if encoders.histories().next().is_some() { days(data) } else { Vec::new() };
-        let (mut columns, mut words): (Vec<Column>, Vec<Words<'_>>) = (Vec::new(), Vec::new());
+        let (mut columns, mut words, mut place): (Vec<Column>, Vec<Words<'_>>, usize) = (Vec::new(), Vec::new(), 0);
         for field in encoders.fields() {
             columns.push(match &field.spec.encoding {
                 Encoding::Shared { field: shared, max_len } => {
                     let at = encoders.fields().iter().position(|other| other.spec.name == *shared).expect("checked: an earlier field");
                     let Features::One(of_item) = &columns[at].features else { unreachable!("ids are one category an item") };
-                    Column { of: Of::Row, features: Features::Past(past(data, &days, positive, of_item, *max_len)) }
+                    let windows = past(data, &days, positive, of_item, *max_len);
+                    let past = Past { windows, of_item: of_item.clone(), max_len: *max_len, place };
+                    place += 1;
+                    Column { of: Of::Row, features: Features::Past(past), absent: field.first }
                 }
                 _ => column(field, data, &mut words)?,
             });
@@ -87,50 +121,73 @@ impl Encoded {
         self.users[row as usize]
     }
 
-    /// The features of `rows`: row i·F + f has those of field f (of F) of the i-th row; values are absent where all are 1. Of a history
+    /// A row of the data.
+    pub(super) fn place(&self, row: u32) -> Place<'static> {
+        Place { user: Some(self.users[row as usize]), item: self.items[row as usize], at: When::Row(row) }
+    }
+
+    /// The features of a past of `items`, oldest first, of each history field.
+    pub(super) fn past(&self, items: &[u32]) -> Vec<Vec<u32>> {
+        let of = |past: &Past| items[items.len().saturating_sub(past.max_len)..].iter().map(|&i| past.of_item[i as usize]).collect();
+        self.pasts().map(of).collect()
+    }
+
+    fn pasts(&self) -> impl Iterator<Item = &Past> {
+        self.columns.iter().filter_map(|column| if let Features::Past(past) = &column.features { Some(past) } else { None })
+    }
+
+    /// The first field that nobody knows before there is a row.
+    pub(super) fn only_of_rows(&self) -> Option<&Field> {
+        let of_rows = |column: &Column| column.of == Of::Row && !matches!(column.features, Features::Past(_));
+        self.columns.iter().zip(self.encoders.fields()).find(|(column, _)| of_rows(column)).map(|(_, field)| field)
+    }
+
+    /// The features of `places`: row i·F + f has those of field f (of F) of the i-th of them; values are absent where all are 1. Of a history
     /// that is the mean, or, where `lists` says so, nothing: such fields are left out.
-    pub(super) fn entries(&self, rows: &[u32], lists: bool) -> Csr {
+    ///
+    /// # Panics
+    /// where a place is now and a field is [`only_of_rows`](Self::only_of_rows).
+    pub(super) fn entries(&self, places: &[Place], lists: bool) -> Csr {
         let kept: Vec<&Column> = self.columns.iter().filter(|c| !(lists && matches!(c.features, Features::Past(_)))).collect();
         let valued = kept.iter().any(|column| !matches!(column.features, Features::One(_) | Features::Word(_)));
-        let places = rows.len() * kept.len();
-        let (mut starts, mut ids) = (Vec::with_capacity(places + 1), Vec::with_capacity(places));
-        let mut values: Vec<f32> = Vec::with_capacity(if valued { places } else { 0 });
+        let entries = places.len() * kept.len();
+        let (mut starts, mut ids) = (Vec::with_capacity(entries + 1), Vec::with_capacity(entries));
+        let mut values: Vec<f32> = Vec::with_capacity(if valued { entries } else { 0 });
         starts.push(0);
-        for &row in rows {
-            let words = self.words.row(row);
+        for place in places {
+            let words = if let When::Row(row) = place.at { self.words.row(row) } else { &[] };
             for column in &kept {
-                let place = match column.of {
-                    Of::User => self.users[row as usize],
-                    Of::Item => self.items[row as usize],
-                    Of::Row => row,
-                } as usize;
-                let mut several = |some: &[u32]| {
-                    ids.extend_from_slice(some);
-                    values.extend(std::iter::repeat_n(1.0 / some.len() as f32, some.len()));
+                let mut one = |feature: u32, value: f32| {
+                    ids.push(feature);
+                    if valued {
+                        values.push(value);
+                    }
                 };
-                match &column.features {
-                    Features::One(features) => {
-                        ids.push(features[place]);
-                        if valued {
-                            values.push(1.0);
-                        }
+                let at = match (column.of, place.at) {
+                    (Of::User, _) => place.user,
+                    (Of::Item, _) => Some(place.item),
+                    (Of::Row, When::Row(row)) => Some(row),
+                    (Of::Row, When::Now(_)) => None,
+                };
+                match (&column.features, at.map(|at| at as usize)) {
+                    (Features::One(features), Some(at)) => one(features[at], 1.0),
+                    (Features::Valued(features, numbers), Some(at)) => one(features[at], numbers[at]),
+                    (Features::Several(ends, features), Some(at)) => {
+                        let some = &features[if at == 0 { 0 } else { ends[at - 1] }..ends[at]];
+                        some.iter().for_each(|&feature| one(feature, 1.0 / some.len() as f32));
                     }
-                    Features::Valued(features, numbers) => {
-                        ids.push(features[place]);
-                        values.push(numbers[place]);
+                    (Features::Past(past), _) => {
+                        let some = past.at(place.at);
+                        some.iter().for_each(|&feature| one(feature, 1.0 / some.len() as f32));
                     }
-                    Features::Several(ends, features) => several(&features[if place == 0 { 0 } else { ends[place - 1] }..ends[place]]),
-                    Features::Past(windows) => several(windows.row(place)),
-                    Features::Word(at) => {
-                        ids.push(words[*at]);
-                        if valued {
-                            values.push(1.0);
-                        }
-                    }
-                    Features::ValuedWord { at, present, missing } => {
+                    (Features::Word(at), Some(_)) => one(words[*at], 1.0),
+                    (Features::ValuedWord { at, present, missing }, Some(_)) => {
                         let value = f32::from_bits(words[*at]);
-                        ids.push(if value.is_nan() { *missing } else { *present });
-                        values.push(if value.is_nan() { 1.0 } else { value });
+                        if value.is_nan() { one(*missing, 1.0) } else { one(*present, value) }
+                    }
+                    (_, None) => {
+                        assert!(column.of == Of::User, "a field that only rows have was asked for without a row");
+                        one(column.absent, 1.0);
                     }
                 }
                 starts.push(ids.len());
@@ -139,20 +196,26 @@ impl Encoded {
         Csr::from_parts(starts, ids, values, self.encoders.num_features())
     }
 
-    /// The histories of `rows`, one matrix a history field: features, oldest first, and how many days ago each was.
-    pub(super) fn histories(&self, rows: &[u32]) -> Vec<Csr> {
-        let list = |windows: &Windows| {
+    /// The histories of `places`, one matrix a history field: features, oldest first, and how many days ago each was; of a past that is
+    /// told without times, 0.
+    pub(super) fn histories(&self, places: &[Place]) -> Vec<Csr> {
+        let list = |past: &Past| {
             let (mut starts, mut ids, mut ages) = (vec![0], Vec::new(), Vec::new());
-            for &row in rows {
-                ids.extend_from_slice(windows.row(row as usize));
-                let now = self.days[row as usize];
-                ages.extend(windows.row_values(row as usize).iter().map(|day| now - day));
+            for place in places {
+                let some = past.at(place.at);
+                ids.extend_from_slice(some);
+                match place.at {
+                    When::Row(row) => {
+                        let now = self.days[row as usize];
+                        ages.extend(past.windows.row_values(row as usize).iter().map(|day| now - day));
+                    }
+                    When::Now(_) => ages.extend(std::iter::repeat_n(0.0, some.len())),
+                }
                 starts.push(ids.len());
             }
             Csr::from_parts(starts, ids, ages, self.encoders.num_features())
         };
-        let of = |column: &Column| if let Features::Past(windows) = &column.features { Some(list(windows)) } else { None };
-        self.columns.iter().filter_map(of).collect()
+        self.pasts().map(list).collect()
     }
 
     /// How many of `rows` have each feature, in a history too.
@@ -164,11 +227,21 @@ impl Encoded {
         let mut rows = rows.iter();
         loop {
             tile.clear();
-            tile.extend(rows.by_ref().take(TILE));
+            tile.extend(rows.by_ref().take(TILE).map(|row| self.place(row)));
             if tile.is_empty() {
                 return counts;
             }
             self.entries(&tile, false).columns().iter().for_each(|&feature| counts[feature as usize] += 1);
+        }
+    }
+}
+
+impl Past {
+    /// The features of the past of a place.
+    fn at<'a>(&'a self, when: When<'a>) -> &'a [u32] {
+        match when {
+            When::Row(row) => self.windows.row(row as usize),
+            When::Now(past) => &past[self.place],
         }
     }
 }
@@ -216,7 +289,8 @@ fn column<'a>(field: &'a Field, data: &'a Interactions, words: &mut Vec<Words<'a
             if field.kind == FieldKind::Number { Features::Valued(features, numbers) } else { Features::One(features) }
         }
     };
-    Ok(Column { of, features })
+    let absent = first + if field.spec.from == Source::User { UNKNOWN } else { missing.feature() };
+    Ok(Column { of, features, absent })
 }
 
 /// Days since the first row.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::encoded::Encoded;
+use anyhow::Result;
+
+use super::encoded::{Encoded, Place, When};
 use super::encoder::Encoders;
 use crate::batch::FieldsBatch;
-use crate::{Column, Rows};
+use crate::{Column, Rows, fail};
 
 /// Rows, their features and labels.
 #[derive(Clone, Debug)]
@@ -13,17 +15,31 @@ pub struct LabelledRows {
     encoded: Arc<Encoded>,
     rows: Rows,
     labels: Column<f32>,
+    threshold: Option<f32>,
+}
+
+/// What is asked about somebody: how each of some items would do now.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// `None`: somebody who is not in the data.
+    pub user: Option<u32>,
+    /// The items of the past, oldest first.
+    pub history: &'a [u32],
+    /// Their values; empty where there are none.
+    pub values: &'a [f32],
+    /// The items asked about.
+    pub items: &'a [u32],
 }
 
 impl LabelledRows {
-    /// `rows` of the data that was encoded, and the label of each, 0 or 1.
+    /// `rows` of the data that was encoded, and the label of each, 0 or 1: whether its value is at least `threshold`, or else above 0.
     ///
     /// # Panics
     /// where there is not a label for each row.
-    pub fn new(encoded: &Arc<Encoded>, rows: impl Into<Rows>, labels: impl Into<Column<f32>>) -> Self {
+    pub fn new(encoded: &Arc<Encoded>, rows: impl Into<Rows>, labels: impl Into<Column<f32>>, threshold: Option<f32>) -> Self {
         let (rows, labels) = (rows.into(), labels.into());
         assert_eq!(rows.len(), labels.len(), "a label for each row");
-        Self { encoded: Arc::clone(encoded), rows, labels }
+        Self { encoded: Arc::clone(encoded), rows, labels, threshold }
     }
 
     /// The number of rows.
@@ -61,12 +77,66 @@ impl LabelledRows {
     /// # Panics
     /// where there is no such row.
     pub fn batch(&self, at: &[u32], lists: bool) -> FieldsBatch {
-        let rows: Vec<u32> = at.iter().map(|&i| self.rows.get(i as usize)).collect();
+        self.batch_with(at, &[], lists)
+    }
+
+    /// [`batch`](Self::batch), and after its rows one for each of `drawn`: as the row at the first number, but of the item that is the
+    /// second, and with the label 0.
+    ///
+    /// # Panics
+    /// where there is no such row.
+    pub fn batch_with(&self, at: &[u32], drawn: &[(u32, u32)], lists: bool) -> FieldsBatch {
+        let place = |&at: &u32| self.encoded.place(self.rows.get(at as usize));
+        let other = |(at, item): &(u32, u32)| Place { item: *item, ..place(at) };
+        let places: Vec<Place> = at.iter().map(place).chain(drawn.iter().map(other)).collect();
+        let labels = at.iter().map(|&i| self.labels[i as usize]).chain(drawn.iter().map(|_| 0.0));
+        self.shown(&places, labels.collect(), lists)
+    }
+
+    /// What rows would show that `questions` ask about, one an item, question after question. They have no labels.
+    ///
+    /// # Errors
+    /// a usage problem that names a field which is not known before there is a row.
+    ///
+    /// # Panics
+    /// where there is no such user or item.
+    pub fn asked(&self, questions: &[Question], lists: bool) -> Result<FieldsBatch> {
+        self.check_asked()?;
+        let liked = |q: &Question| -> Vec<Vec<u32>> {
+            let value = |i: usize| q.values.get(i).copied();
+            let is_liked = |i: usize| value(i).is_none_or(|value| self.threshold.map_or(value > 0.0, |least| value >= least));
+            self.encoded.past(&(0..q.history.len()).filter(|&i| is_liked(i)).map(|i| q.history[i]).collect::<Vec<u32>>())
+        };
+        let pasts: Vec<Vec<Vec<u32>>> = questions.iter().map(liked).collect();
+        let mut places = Vec::new();
+        for (q, past) in questions.iter().zip(&pasts) {
+            places.extend(q.items.iter().map(|&item| Place { user: q.user, item, at: When::Now(past) }));
+        }
+        Ok(self.shown(&places, Vec::new(), lists))
+    }
+
+    /// Whether all fields are known before there is a row.
+    ///
+    /// # Errors
+    /// a usage problem that names one that is not.
+    pub fn check_asked(&self) -> Result<()> {
+        if let Some(field) = self.encoded.only_of_rows() {
+            fail!(
+                Usage,
+                "the field `{}` (`{}`) is known once there is a row: items can be ranked by fields of users, items and histories alone",
+                field.spec.name,
+                field.spec.from
+            );
+        }
+        Ok(())
+    }
+
+    fn shown(&self, places: &[Place], labels: Vec<f32>, lists: bool) -> FieldsBatch {
         FieldsBatch {
-            rows: rows.len(),
-            entries: self.encoded.entries(&rows, lists),
-            histories: if lists { self.encoded.histories(&rows) } else { Vec::new() },
-            labels: at.iter().map(|&i| self.labels[i as usize]).collect(),
+            rows: places.len(),
+            entries: self.encoded.entries(places, lists),
+            histories: if lists { self.encoded.histories(places) } else { Vec::new() },
+            labels,
         }
     }
 }

@@ -13,7 +13,7 @@ mod spec;
 
 pub use encoded::Encoded;
 pub use encoder::{Encoder, Encoders, Field, FieldKind};
-pub use labelled::LabelledRows;
+pub use labelled::{LabelledRows, Question};
 pub use spec::{Encoding, FieldSpec, Missing, Source};
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ fn labelled(text: &str) -> LabelledRows {
     let encoded = Arc::new(Encoded::new(fit(text).expect("fits"), &data, &positive, None).expect("encodes"));
     let rows: Vec<u32> = (0..8).collect();
     let labels: Vec<f32> = rows.iter().map(|&r| f32::from(u8::from(positive(r)))).collect();
-    LabelledRows::new(&encoded, rows, labels)
+    LabelledRows::new(&encoded, rows, labels, Some(4.0))
 }
 
 #[test]
@@ -221,4 +221,29 @@ fn a_vocabulary_of_another_order_gives_the_same_features() {
     let encoder = Encoder::Vocabulary { texts: vec!["x".into(), "y".into()] };
     let vocabulary: Vocabulary = ["y", "", "z", "x"].into_iter().collect();
     assert_eq!(encoder.texts(vocabulary.iter(), Missing::Own), [3, 1, 0, 2]);
+}
+
+#[test]
+fn a_question_shows_what_a_row_would() {
+    let text = "{ name = \"user\", from = \"user\" }, { name = \"item\", from = \"item\" }, { name = \"gender\", from = \"user.gender\" }, \
+        { name = \"genres\", from = \"item.genres\" }, { name = \"past\", from = \"history\", encoding = { kind = \"shared\", field = \"item\" } }";
+    let rows = labelled(text);
+    // The last row is of user w, who liked b and d before; what was not liked is no past.
+    let w = Question { user: Some(2), history: &[1, 2, 3], values: &[4.0, 1.0, 5.0], items: &[0, 1] };
+    let asked = rows.asked(&[w], true).expect("all fields are known");
+    let row = rows.batch_with(&[7], &[(0, 1)], true);
+    assert_eq!((asked.rows, asked.entries.range(0), row.entries.row(1)), (2, row.entries.range(0), asked.entries.row(1)));
+    (0..4).for_each(|field| assert_eq!(asked.entries.row(field), row.entries.row(field)));
+    assert_eq!((asked.histories[0].row(0), asked.histories[0].row(1)), (row.histories[0].row(0), row.histories[0].row(0)));
+    // A drawn row is another item's, of the same user and past.
+    assert_eq!(row.labels, [0.0, 0.0]);
+    assert_eq!(row.entries.row(5), rows.batch(&[1], true).entries.row(1));
+    assert_eq!(row.entries.row(4), rows.batch(&[7], true).entries.row(0));
+    // Somebody else is an unknown user without a gender.
+    let stranger = rows.asked(&[Question { user: None, values: &[], ..w }], false).expect("all fields are known");
+    assert_eq!((stranger.entries.row(0), stranger.entries.row(2).len(), stranger.entries.row(4).len()), (&[0][..], 1, 3));
+    assert_eq!(stranger.entries.row(2), rows.batch(&[7], false).entries.row(2), "w's gender is missing too");
+
+    let error = labelled("{ name = \"place\", from = \"row.place\" }").asked(&[w], false).expect_err("no row has a place yet");
+    assert_eq!((Kind::exit_code_of(&error), error.to_string().contains("`place`")), (2, true), "{error}");
 }

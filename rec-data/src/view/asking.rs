@@ -152,7 +152,7 @@ impl<'a> Labelling<'a> {
     fn of(&self, rows: &Rows) -> LabelledRows {
         let values = rows.pick(self.values);
         let labels = if self.plain { values } else { values.iter().map(|&v| label(v, self.threshold)).collect::<Vec<_>>().into() };
-        LabelledRows::new(&self.encoded, rows.clone(), labels)
+        LabelledRows::new(&self.encoded, rows.clone(), labels, self.threshold)
     }
 }
 
