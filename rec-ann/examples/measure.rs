@@ -8,10 +8,10 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use rec_ann::{
     Bits, Flat, Forest, ForestConfig, Hnsw, HnswConfig, Index, Ivf, IvfConfig, IvfPq, IvfPqConfig, Metric, Pq, PqConfig, Precision,
-    ProductQuantiser, QuantiserConfig,
+    ProductQuantiser, QuantiserConfig, VectorSet,
 };
 use serde_json::json;
 
@@ -20,9 +20,10 @@ fn main() -> Result<()> {
     let [base, queries, metric, indexes @ ..] = &arguments[..] else {
         bail!("usage: measure VECTORS.npy QUERIES.npy l2|cosine|inner-product [flat] [hnsw] …");
     };
-    let ((base, dim), (queries, query_dim)) = (read_npy(Path::new(base))?, read_npy(Path::new(queries))?);
-    ensure!(dim == query_dim, "vectors of {dim} values and queries of {query_dim}");
-    let metric: Metric = serde_json::from_value(json!(metric)).context("a metric is l2, cosine or inner-product")?;
+    let (base, queries) = (VectorSet::read(Path::new(base))?, VectorSet::read(Path::new(queries))?);
+    ensure!(base.dim == queries.dim, "vectors of {} values and queries of {}", base.dim, queries.dim);
+    let (dim, base, queries) = (base.dim, base.values, queries.values);
+    let metric: Metric = metric.parse()?;
     let flat = Flat::new(&base, dim, metric)?;
     let start = seconds()?;
     let truth: Vec<Vec<u32>> = flat.search_batch(&queries, 10, None)?.iter().map(|found| found.iter().map(|n| n.id).collect()).collect();
@@ -153,25 +154,4 @@ fn seconds() -> Result<f64> {
         return Ok(fields.map(str::parse::<f64>).sum::<Result<f64, _>>()? / 100.0);
     }
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64())
-}
-
-/// A two-dimensional float32 array of NumPy's format 1 to 3, in C order: its values and the length of a row.
-fn read_npy(path: &Path) -> Result<(Vec<f32>, usize)> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-    let read = || -> Option<(Vec<f32>, usize)> {
-        let (start, length) = match (bytes.get(..6)?, bytes.get(6)?) {
-            (b"\x93NUMPY", 1) => (10, usize::from(u16::from_le_bytes(bytes.get(8..10)?.try_into().ok()?))),
-            (b"\x93NUMPY", 2 | 3) => (12, u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?) as usize),
-            _ => return None,
-        };
-        let header = std::str::from_utf8(bytes.get(start..start + length)?).ok()?;
-        let shape = header.split_once("'shape': (")?.1.split_once(')')?.0;
-        let shape: Vec<usize> = shape.split(',').filter_map(|n| n.trim().parse().ok()).collect();
-        let values = bytes.get(start + length..)?;
-        let fits = header.contains("'<f4'") && header.contains("'fortran_order': False") && shape.len() == 2;
-        let (values, rest) = values.as_chunks::<4>();
-        (fits && rest.is_empty() && values.len() == shape[0] * shape[1])
-            .then(|| (values.iter().map(|&value| f32::from_le_bytes(value)).collect(), shape[1]))
-    };
-    read().with_context(|| format!("{}: not a two-dimensional array of float32 in C order", path.display()))
 }

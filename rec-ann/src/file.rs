@@ -1,8 +1,8 @@
 //! Index files: one layout for every kind, memory-mapped when opened.
 //!
 //! Layout, in the machine's own byte order: a header of 64 bytes, a table of sections (offset and length), then the sections, each at a
-//! multiple of 64. Section 0 is JSON that says which kind of index it is and how it was made; the others are the kind's arrays, in its own
-//! order. An xxh3 checksum covers every byte but its own and is checked at every open, and so is what the arrays say about each other: a
+//! multiple of 64. Section 0 is JSON that says which kind of index it is and how it was made; then come the texts and ends of raw ids where it has
+//! some, and the kind's arrays in its own order. An xxh3 checksum covers every byte but its own and is checked at every open, and so is what the arrays say about each other: a
 //! file that is damaged, cut off or foreign is refused with the reason. A file is written beside its place and renamed.
 
 use std::io::{BufWriter, Write};
@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 use crate::column::{Column, LINE};
 use crate::index::Index;
 use crate::rows::MAX_DIM;
-use crate::{Flat, Forest, Hnsw, Ivf, IvfPq, Metric, Pq};
+use crate::{Flat, Forest, Hnsw, Ivf, IvfPq, Metric, Pq, RawIds};
 
 const MAGIC: [u8; 8] = *b"RECANN\r\n";
 /// The layout of the file; another layout is another number.
@@ -40,6 +40,9 @@ struct Head<S> {
     metric: Metric,
     dim: usize,
     settings: S,
+    /// Whether there are raw ids.
+    #[serde(default)]
+    ids: bool,
 }
 
 /// An index that has a file.
@@ -63,26 +66,40 @@ pub(crate) trait Stored: Index + Sized {
 /// # Errors
 /// where the file cannot be read, or is damaged, cut off, of another version or no index at all; the message says which.
 pub fn open(path: impl AsRef<Path>) -> Result<Box<dyn Index>> {
-    let path = path.as_ref();
-    opened(path, any)
+    opened(path.as_ref(), |sections| Ok(any(sections)?.0))
 }
 
-fn any(sections: Reader) -> Result<Box<dyn Index>> {
-    let head: Head<serde_json::Value> = sections.head()?;
-    Ok(match &head.kind[..] {
-        Flat::KIND => Box::new(sections.index::<Flat>()?),
-        Hnsw::KIND => Box::new(sections.index::<Hnsw>()?),
-        Forest::KIND => Box::new(sections.index::<Forest>()?),
-        Ivf::KIND => Box::new(sections.index::<Ivf>()?),
-        Pq::KIND => Box::new(sections.index::<Pq>()?),
-        IvfPq::KIND => Box::new(sections.index::<IvfPq>()?),
-        other => bail!("it holds an index of the kind `{other}`, which this version does not know"),
+/// Opens an index of any kind that was saved with raw ids.
+///
+/// # Errors
+/// as [`open`], and where it was saved without.
+pub fn open_with_ids(path: impl AsRef<Path>) -> Result<(Box<dyn Index>, RawIds)> {
+    opened(path.as_ref(), |sections| {
+        let (index, ids) = any(sections)?;
+        Ok((index, ids.ok_or_else(|| anyhow!("it holds no raw ids: it was saved without"))?))
     })
+}
+
+fn any(sections: Reader) -> Result<(Box<dyn Index>, Option<RawIds>)> {
+    fn boxed<T: Stored + 'static>(sections: Reader) -> Result<(Box<dyn Index>, Option<RawIds>)> {
+        let (index, ids) = sections.index::<T>()?;
+        Ok((Box::new(index), ids))
+    }
+    let head: Head<serde_json::Value> = sections.head()?;
+    match &head.kind[..] {
+        Flat::KIND => boxed::<Flat>(sections),
+        Hnsw::KIND => boxed::<Hnsw>(sections),
+        Forest::KIND => boxed::<Forest>(sections),
+        Ivf::KIND => boxed::<Ivf>(sections),
+        Pq::KIND => boxed::<Pq>(sections),
+        IvfPq::KIND => boxed::<IvfPq>(sections),
+        other => bail!("it holds an index of the kind `{other}`, which this version does not know"),
+    }
 }
 
 /// Opens an index of one kind.
 pub(crate) fn open_as<T: Stored>(path: &Path) -> Result<T> {
-    opened(path, |sections| sections.index::<T>())
+    opened(path, |sections| Ok(sections.index::<T>()?.0))
 }
 
 fn opened<T>(path: &Path, read: impl FnOnce(Reader) -> Result<T>) -> Result<T> {
@@ -97,23 +114,33 @@ fn opened<T>(path: &Path, read: impl FnOnce(Reader) -> Result<T>) -> Result<T> {
 }
 
 /// Writes an index to its file.
-pub(crate) fn save<T: Stored>(index: &T, path: &Path) -> Result<()> {
+pub(crate) fn save<T: Stored>(index: &T, path: &Path, ids: Option<&RawIds>) -> Result<()> {
     let write = || -> Result<()> {
+        let fits = ids.is_none_or(|ids| ids.len() == index.len());
+        ensure!(fits, "{} raw ids for {} vectors", ids.map_or(0, RawIds::len), index.len());
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut part = NamedTempFile::new_in(folder)?;
-        write_to(index, part.as_file_mut())?;
+        with_sections(index, ids, |sections| sections.write(BufWriter::with_capacity(1 << 18, part.as_file_mut())))?;
         part.persist(path)?;
         Ok(())
     };
     write().with_context(|| format!("cannot write the index {}", path.display()))
 }
 
-fn write_to<T: Stored>(index: &T, to: impl Write) -> Result<()> {
-    let head = Head { kind: T::KIND.to_owned(), metric: index.metric(), dim: index.dim(), settings: index.settings() };
+/// The bytes of an index's file.
+pub(crate) fn size<T: Stored>(index: &T) -> usize {
+    with_sections(index, None, |sections| Ok(sections.places().1)).expect("settings are plain values, which JSON can hold")
+}
+
+fn with_sections<T: Stored, R>(index: &T, ids: Option<&RawIds>, then: impl FnOnce(&Writer) -> Result<R>) -> Result<R> {
+    let head = Head { kind: T::KIND.to_owned(), metric: index.metric(), dim: index.dim(), settings: index.settings(), ids: ids.is_some() };
     let json = serde_json::to_vec(&head)?;
     let mut sections = Writer { sections: vec![&json] };
+    if let Some(ids) = ids {
+        ids.write(&mut sections);
+    }
     index.write(&mut sections);
-    sections.write(BufWriter::with_capacity(1 << 18, to))
+    then(&sections)
 }
 
 /// Arrays on their way to a file.
@@ -126,14 +153,24 @@ impl<'a> Writer<'a> {
         self.sections.push(bytemuck::cast_slice(column));
     }
 
+    /// Where each section starts, and where the file ends.
+    fn places(&self) -> (Vec<usize>, usize) {
+        let mut end = HEADER + 16 * self.sections.len();
+        let mut place = |section: &&[u8]| {
+            let start = end.next_multiple_of(LINE);
+            end = start + section.len();
+            start
+        };
+        let starts = self.sections.iter().map(&mut place).collect();
+        (starts, end)
+    }
+
     fn write(&self, mut to: impl Write) -> Result<()> {
         let mut head = vec![0u8; HEADER];
-        let mut end = HEADER + 16 * self.sections.len();
-        for section in &self.sections {
-            end = end.next_multiple_of(LINE);
-            head.extend_from_slice(&(end as u64).to_ne_bytes());
+        let (starts, end) = self.places();
+        for (start, section) in starts.iter().zip(&self.sections) {
+            head.extend_from_slice(&(*start as u64).to_ne_bytes());
             head.extend_from_slice(&(section.len() as u64).to_ne_bytes());
-            end += section.len();
         }
         head[..8].copy_from_slice(&MAGIC);
         head[8..12].copy_from_slice(&VERSION.to_ne_bytes());
@@ -202,13 +239,15 @@ impl Reader {
         Ok(head)
     }
 
-    fn index<T: Stored>(mut self) -> Result<T> {
+    fn index<T: Stored>(mut self) -> Result<(T, Option<RawIds>)> {
         let head: Head<serde_json::Value> = self.head()?;
         ensure!(head.kind == T::KIND, "it holds an index of the kind `{}`, not `{}`", head.kind, T::KIND);
         let settings = serde_json::from_value(head.settings).context("its settings cannot be read")?;
+        let ids = head.ids.then(|| RawIds::read(&mut self)).transpose()?;
         let index = T::read(head.metric, head.dim, settings, &mut self)?;
         ensure!(self.next == self.sections.len(), "it has {} sections, and its kind has {}", self.sections.len(), self.next);
-        Ok(index)
+        ensure!(ids.as_ref().is_none_or(|ids| ids.len() == index.len()), inconsistent("raw ids of another number of vectors"));
+        Ok((index, ids))
     }
 
     /// Whether there is a further array.
@@ -255,7 +294,7 @@ pub(crate) mod tests {
     /// The bytes of an index's file.
     pub(crate) fn bytes_of<T: Stored>(index: &T) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write_to(index, &mut bytes).expect("written");
+        with_sections(index, None, |sections| sections.write(&mut bytes)).expect("written");
         bytes
     }
 
@@ -263,7 +302,7 @@ pub(crate) mod tests {
     fn open_bytes(bytes: &[u8]) -> Result<Box<dyn Index>> {
         let mut map = memmap2::MmapMut::map_anon(bytes.len().max(1))?;
         map[..bytes.len()].copy_from_slice(bytes);
-        any(Reader::new(Arc::new(map.make_read_only()?))?)
+        Ok(any(Reader::new(Arc::new(map.make_read_only()?))?)?.0)
     }
 
     /// Saves, opens and searches: the same answers. Then changes bytes at random, with a checksum that fits them and without: it is
@@ -278,7 +317,15 @@ pub(crate) mod tests {
         assert_eq!(open_as::<T>(&path).expect("whole").search(&query, 10, None).expect("finite"), found);
         assert_eq!(bytes_of(&open_as::<T>(&path).expect("whole")), std::fs::read(&path).expect("there"));
 
-        let whole = bytes_of(index);
+        let ids: RawIds = (0..index.len()).map(|id| ["", "b", "ü/7"][id % 3]).collect();
+        index.save_with_ids(&path, Some(&ids)).expect("saved");
+        let (opened, read) = open_with_ids(&path).expect("whole");
+        assert_eq!(opened.search(&query, 10, None).expect("finite"), found);
+        assert!((0..=index.len() as u32).all(|id| read.get(id) == ids.get(id)) && read.len() == index.len());
+        assert_eq!(open(&path).expect("whole").len(), index.len());
+
+        assert_eq!(bytes_of(index).len(), index.size());
+        let whole = std::fs::read(&path).expect("there");
         let mut rng = Rng::keyed(1, Stream::Sample, 0);
         for change in 0..changes {
             let mut bytes = whole.clone();
@@ -336,6 +383,9 @@ pub(crate) mod tests {
             assert!(open_bytes(&whole[..at]).is_err(), "length {at}");
         }
         assert!(why(&whole).is_none());
+        assert!(open_with_ids(&path).err().is_some_and(|error| format!("{error:#}").contains("holds no raw ids")));
+        let few = flat(Precision::Float).save_with_ids(&path, Some(&RawIds::from_iter(["one"]))).expect_err("too few");
+        assert!(format!("{few:#}").contains("1 raw ids for 40 vectors"));
         let why = |bytes: &[u8]| why(bytes).expect("refused");
         assert!(why(b"").contains("it is empty"));
         assert!(why(&b"PK\x03\x04".repeat(100)).contains("no index file"));

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::file::{self, Reader, Stored, Writer};
 use crate::index::Index;
@@ -13,12 +14,20 @@ use crate::nearest::Nearest;
 use crate::panels::{LANES, Panels, ROWS, products};
 use crate::rows::Rows;
 use crate::storage::{Precision, Storage};
-use crate::{Metric, Neighbour, Subset};
+use crate::{Metric, Neighbour, RawIds, Subset};
 
 /// Bytes of queries that a thread compares with each tile of rows: half of a usual second-level cache.
 const QUERY_BYTES: usize = 1 << 18;
 /// Bytes of a tile of rows: half of a usual first-level cache.
 const TILE_BYTES: usize = 1 << 14;
+
+/// Settings of [`Flat`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlatConfig {
+    /// How the vectors are kept.
+    pub precision: Precision,
+}
 
 /// All vectors in a row, and no structure: the answers are exact.
 #[derive(Clone)]
@@ -44,6 +53,11 @@ impl Flat {
     pub fn with_precision(vectors: &[f32], dim: usize, metric: Metric, precision: Precision) -> Result<Self> {
         let rows = Rows::checked(vectors, dim, metric)?;
         Ok(Self { metric, dim, storage: Storage::new(rows, precision, metric) })
+    }
+
+    /// The distance of `query`, which [`Rows::query`] made, from vector `id`.
+    pub(crate) fn distance(&self, query: &[f32], id: u32) -> f32 {
+        self.storage.distances(query, self.metric).to(id)
     }
 
     /// Opens a file of this kind of index.
@@ -113,8 +127,12 @@ impl Index for Flat {
         }
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
-        file::save(self, path)
+    fn size(&self) -> usize {
+        file::size(self)
+    }
+
+    fn save_with_ids(&self, path: &Path, ids: Option<&RawIds>) -> Result<()> {
+        file::save(self, path, ids)
     }
 }
 

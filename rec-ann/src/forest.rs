@@ -22,7 +22,7 @@ use crate::rng::{Rng, Stream};
 use crate::rows::Rows;
 use crate::storage::{Precision, Storage};
 use crate::visited::Visited;
-use crate::{Metric, Neighbour, Subset};
+use crate::{Metric, Neighbour, RawIds, Subset};
 
 /// Vectors that two means are made from.
 const MEANS_STEPS: usize = 200;
@@ -36,7 +36,7 @@ const LINES_AHEAD: usize = 8;
 const ROWS_AHEAD: usize = 8;
 
 /// Settings of [`Forest`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ForestConfig {
     /// Trees, at least 1: more find more, and take more memory.
@@ -58,7 +58,7 @@ impl Default for ForestConfig {
 }
 
 impl ForestConfig {
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         ensure!(self.trees >= 1, "trees is 0: it must be at least 1");
         ensure!(self.leaf_size >= 1, "leaf_size is 0: it must be at least 1");
         Ok(())
@@ -169,8 +169,17 @@ impl Index for Forest {
         Ok(nearest.into_sorted())
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
-        file::save(self, path)
+    fn set_effort(&mut self, effort: usize) -> Result<()> {
+        self.set_search_k(effort);
+        Ok(())
+    }
+
+    fn size(&self) -> usize {
+        file::size(self)
+    }
+
+    fn save_with_ids(&self, path: &Path, ids: Option<&RawIds>) -> Result<()> {
+        file::save(self, path, ids)
     }
 }
 

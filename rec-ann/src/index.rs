@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 
-use crate::{Metric, Neighbour, Subset};
+use crate::{Metric, Neighbour, RawIds, Subset};
 
 /// Vectors that can be searched for those nearest to a query.
 pub trait Index: Send + Sync {
@@ -39,11 +39,30 @@ pub trait Index: Send + Sync {
         queries.par_chunks_exact(self.dim()).map(|query| self.search(query, k, within)).collect()
     }
 
-    /// Writes the index to a file, beside its place first and then renamed.
+    /// Sets how far a search goes: `ef` of HNSW, `search_k` of a forest, `probes` of cells, `rerank` of codes. More finds more, and takes longer.
     ///
     /// # Errors
-    /// where it cannot be written; nothing is left behind then.
-    fn save(&self, path: &Path) -> Result<()>;
+    /// where it is out of range, or the index has no such setting.
+    fn set_effort(&mut self, effort: usize) -> Result<()> {
+        bail!("an effort of {effort}: this index always looks at every vector")
+    }
+
+    /// Bytes of its file, which are those that it takes in memory once all of it was touched.
+    fn size(&self) -> usize;
+
+    /// Writes the index to a file, beside its place first and then renamed, and with it a raw id for each vector where they are given.
+    ///
+    /// # Errors
+    /// where there are not as many ids as vectors, or the file cannot be written; nothing is left behind then.
+    fn save_with_ids(&self, path: &Path, ids: Option<&RawIds>) -> Result<()>;
+
+    /// Writes the index to a file without raw ids.
+    ///
+    /// # Errors
+    /// as [`save_with_ids`](Self::save_with_ids).
+    fn save(&self, path: &Path) -> Result<()> {
+        self.save_with_ids(path, None)
+    }
 }
 
 #[cfg(test)]

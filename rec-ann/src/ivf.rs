@@ -13,14 +13,14 @@ use crate::kmeans::KmeansConfig;
 use crate::nearest::Nearest;
 use crate::rows::Rows;
 use crate::storage::{Precision, Storage};
-use crate::{Metric, Neighbour, Subset};
+use crate::{Metric, Neighbour, RawIds, Subset};
 
 /// Cache lines of a vector that are asked for ahead, and how many vectors ahead.
 const LINES_AHEAD: usize = 16;
 const ROWS_AHEAD: u32 = 6;
 
 /// Settings of [`Ivf`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IvfConfig {
     /// Cells; 0 stands for 4·√n.
@@ -40,7 +40,7 @@ impl Default for IvfConfig {
 }
 
 impl IvfConfig {
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         self.kmeans.check()?;
         self.sizes().check()
     }
@@ -124,8 +124,16 @@ impl Index for Ivf {
         Ok(nearest.into_sorted())
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
-        file::save(self, path)
+    fn set_effort(&mut self, effort: usize) -> Result<()> {
+        self.set_probes(effort)
+    }
+
+    fn size(&self) -> usize {
+        file::size(self)
+    }
+
+    fn save_with_ids(&self, path: &Path, ids: Option<&RawIds>) -> Result<()> {
+        file::save(self, path, ids)
     }
 }
 

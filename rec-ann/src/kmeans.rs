@@ -19,7 +19,7 @@ const SEED_ROWS: usize = 2;
 const LEAST_SEED_ROWS: usize = 2048;
 
 /// Settings of k-means.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KmeansConfig {
     /// Lloyd's iterations, or mini-batches, at most; fewer where nothing changes any more.

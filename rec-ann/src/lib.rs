@@ -13,15 +13,19 @@
 //! # anyhow::Ok(())
 //! ```
 
+pub mod speed;
+
 mod augment;
 mod byte_rows;
 mod cells;
 mod column;
+mod config;
 mod exact;
 mod file;
 mod flat;
 mod forest;
 mod hnsw;
+mod ids;
 mod index;
 mod ivf;
 mod kernels;
@@ -34,12 +38,15 @@ mod rng;
 mod rows;
 mod storage;
 mod subset;
+mod vectors;
 mod visited;
 
-pub use file::open;
-pub use flat::Flat;
+pub use config::{IndexConfig, IndexKind};
+pub use file::{open, open_with_ids};
+pub use flat::{Flat, FlatConfig};
 pub use forest::{Forest, ForestConfig};
 pub use hnsw::{Hnsw, HnswConfig};
+pub use ids::RawIds;
 pub use index::Index;
 pub use ivf::{Ivf, IvfConfig};
 pub use kmeans::KmeansConfig;
@@ -48,3 +55,4 @@ pub use nearest::Neighbour;
 pub use product::{Bits, IvfPq, IvfPqConfig, Pq, PqConfig, ProductQuantiser, QuantiserConfig};
 pub use storage::Precision;
 pub use subset::Subset;
+pub use vectors::{VectorSet, npy, npy_texts};

@@ -1,5 +1,8 @@
 //! What "near" means.
 
+use std::str::FromStr;
+
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::kernels;
@@ -14,6 +17,19 @@ pub enum Metric {
     InnerProduct,
     /// 1 − Σ aᵢbᵢ / (‖a‖ ‖b‖), from 0 to 2 but for rounding. A vector of zeros is at 1 from every vector.
     Cosine,
+}
+
+impl FromStr for Metric {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Ok(match name {
+            "l2" => Self::L2,
+            "inner-product" => Self::InnerProduct,
+            "cosine" => Self::Cosine,
+            _ => bail!("there is no metric `{name}`: there are l2, inner-product, cosine"),
+        })
+    }
 }
 
 impl Metric {

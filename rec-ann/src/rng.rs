@@ -14,6 +14,8 @@ pub(crate) enum Stream {
     Centroids = 4,
     /// Mini-batches.
     Batches = 5,
+    /// Which vectors become queries.
+    HeldOut = 6,
 }
 
 /// A small, fast generator (SplitMix64: Steele, Lea, Flood 2014) whose start is a hash of its key.

@@ -50,6 +50,14 @@ impl Storage {
         }
     }
 
+    /// A vector as it is kept.
+    pub(crate) fn bytes(&self, row: u32) -> &[u8] {
+        match self {
+            Self::Float(rows) => bytemuck::cast_slice(rows.row(row as usize)),
+            Self::Byte(rows) => rows.codes(row as usize),
+        }
+    }
+
     /// Appends vectors; of bytes the steps stay as they are.
     pub(crate) fn append(&mut self, rows: &Rows, metric: Metric) {
         match self {

@@ -96,7 +96,7 @@ impl Layers {
         variables.sort();
         for (name, text) in variables {
             let path = name[ENVIRONMENT.len()..].to_lowercase().replace("__", ".");
-            self.add_value(&path, &text, &name)?;
+            self.add(&value_at(&path, &text)?, &name);
         }
         Ok(())
     }
@@ -106,24 +106,7 @@ impl Layers {
     /// # Errors
     /// a usage problem where there is no `=`, or the key is not a path.
     pub fn add_setting(&mut self, setting: &str) -> Result<()> {
-        let Some((path, text)) = setting.split_once('=') else {
-            fail!(Usage, "`--set {setting}` is not key=value, such as `--set model.embedding_size=32`")
-        };
-        self.add_value(path.trim(), text.trim(), "--set")
-    }
-
-    fn add_value(&mut self, path: &str, text: &str, origin: &str) -> Result<()> {
-        // A bare word is a string: `model.name=bpr`.
-        let value =
-            format!("v = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("v")).unwrap_or_else(|| Value::String(text.into()));
-        let mut nested = value;
-        for part in path.rsplit('.') {
-            require!(!part.is_empty(), Usage, "`{path}` is not a path of keys, such as `model.embedding_size`");
-            nested = Value::Table([(part.to_owned(), nested)].into_iter().collect());
-        }
-        if let Value::Table(table) = nested {
-            self.add(&table, origin);
-        }
+        self.add(&setting_of(setting, "model.embedding_size=32")?, "--set");
         Ok(())
     }
 
@@ -301,6 +284,27 @@ impl RunConfig {
         let text = toml::to_string(&table)?;
         Ok(sha2::Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect())
     }
+}
+
+/// `key=value`, with dots between nested keys, as a table; `example` is a right one.
+///
+/// # Errors
+/// as [`Layers::add_setting`].
+pub(crate) fn setting_of(setting: &str, example: &str) -> Result<Table> {
+    let Some((path, text)) = setting.split_once('=') else { fail!(Usage, "`--set {setting}` is not key=value, such as `--set {example}`") };
+    value_at(path.trim(), text.trim())
+}
+
+/// A table that has the value at a path of keys. A bare word is a string: `model.name=bpr`.
+fn value_at(path: &str, text: &str) -> Result<Table> {
+    let value = format!("v = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("v")).unwrap_or_else(|| Value::String(text.into()));
+    let mut parts = path.rsplit('.');
+    let mut nested = Table::from_iter([(parts.next().unwrap_or_default().to_owned(), value)]);
+    for part in parts {
+        nested = Table::from_iter([(part.to_owned(), Value::Table(nested))]);
+    }
+    require!(path.split('.').all(|part| !part.is_empty()), Usage, "`{path}` is not a path of keys, such as `model.embedding_size`");
+    Ok(nested)
 }
 
 /// The config as TOML, with the origin of each value that is not a default beside it.

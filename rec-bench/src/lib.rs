@@ -7,6 +7,7 @@
 //! }
 //! ```
 
+pub mod ann;
 mod commands;
 pub mod config;
 pub mod curves;
@@ -22,6 +23,7 @@ pub mod runner;
 mod section;
 pub mod sinks;
 pub mod table;
+pub mod vectors;
 
 pub use commands::main_with;
 pub use registry::Registry;

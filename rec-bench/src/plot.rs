@@ -1,4 +1,4 @@
-//! Plots as SVG within a page: lines over an axis, points in the plane. Plotters draws them.
+//! Plots as SVG within a page: lines over an axis, points in the plane, recall against speed. Plotters draws them.
 
 use std::ops::Range;
 
@@ -24,6 +24,8 @@ pub const COLOURS: [RGBColor; 10] = [
 const OTHERS: RGBColor = RGBColor(200, 200, 200);
 /// Pixels of a plot of lines.
 const LINES: (u32, u32) = (832, 280);
+/// Pixels of a plot of recall against speed.
+const SPEEDS: (u32, u32) = (832, 480);
 /// Pixels of a plot of points: a square, so that a distance is the same in all directions.
 const POINTS: (u32, u32) = (832, 832);
 /// Size of letters and numbers.
@@ -32,6 +34,7 @@ const LETTERS: u32 = 17;
 const MARGIN: f64 = 0.03;
 
 /// A line of a plot.
+#[derive(Clone)]
 pub struct Line {
     /// The number of its colour.
     pub colour: usize,
@@ -52,10 +55,30 @@ pub struct Dot {
 /// # Errors
 /// plotters' own.
 pub fn lines(x: &str, lines: &[Line]) -> Result<String> {
-    let points = || lines.iter().flat_map(|line| &line.points);
+    axes(LINES, [x, ""], lines, &[], &|y| y.to_string())
+}
+
+/// Queries a second, on a logarithmic axis, over recall: a line through the points of each of `lines`, and `others` as points alone.
+///
+/// # Errors
+/// plotters' own.
+pub fn speeds(recall: &str, lines: &[Line], others: &[Line]) -> Result<String> {
+    let logarithmic = |line: &Line| Line { colour: line.colour, points: line.points.iter().map(|&(x, y)| (x, y.log10())).collect() };
+    let [lines, others] = [lines, others].map(|lines| lines.iter().map(logarithmic).collect::<Vec<_>>());
+    let speed = |y: &f64| {
+        let speed = 10f64.powf(*y);
+        if speed < 10.0 { format!("{speed:.1}") } else { format!("{speed:.0}") }
+    };
+    let dots: Vec<Line> = [&lines[..], &others].concat();
+    axes(SPEEDS, [recall, "queries a second"], &lines, &dots, &speed)
+}
+
+/// Lines and points over two axes.
+fn axes(size: (u32, u32), [x, y]: [&str; 2], lines: &[Line], dots: &[Line], y_label: &dyn Fn(&f64) -> String) -> Result<String> {
+    let points = || lines.iter().chain(dots).flat_map(|line| &line.points);
     let mut svg = String::new();
     {
-        let root = SVGBackend::with_string(&mut svg, LINES).into_drawing_area();
+        let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         let mut chart = ChartBuilder::on(&root)
             .margin(8)
             .x_label_area_size(42)
@@ -66,15 +89,20 @@ pub fn lines(x: &str, lines: &[Line]) -> Result<String> {
             .light_line_style(TRANSPARENT)
             .x_labels(8)
             .y_labels(6)
+            .y_label_formatter(&y_label)
             .x_label_formatter(&|x| ((x * 1e6).round() / 1e6).to_string())
             .label_style(("sans-serif", LETTERS))
             .axis_desc_style(("sans-serif", LETTERS))
             .x_desc(x)
+            .y_desc(y)
             .draw()?;
         for line in lines {
             let size = if line.points.len() == 1 { 3 } else { 0 };
             let style = colour(Some(line.colour)).stroke_width(2);
             chart.draw_series(LineSeries::new(line.points.iter().copied(), style).point_size(size))?;
+        }
+        for line in dots {
+            chart.draw_series(line.points.iter().map(|&at| Circle::new(at, 3, colour(Some(line.colour)).filled())))?;
         }
         root.present()?;
     }

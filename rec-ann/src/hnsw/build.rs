@@ -4,8 +4,6 @@
 //! the links are set, each list by one thread, from what the batch found in the order of its nodes. So the graph does not depend on the number of
 //! threads, and differs little from one that is built node by node.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use super::graph::Graph;
@@ -34,18 +32,19 @@ struct Back {
     source: Ranked,
 }
 
-/// Links the last nodes of the graph, which have none yet, from `first` on.
-pub(super) fn link(index: &mut Hnsw, first: usize) {
+/// Links the last nodes of the graph, which have none yet, from `first` on, but those that `is_double` is true for.
+pub(super) fn link(index: &mut Hnsw, first: usize, is_double: &[bool]) {
     let mut from = first;
     while from < index.graph.len() {
         let to = (from + (from / GROWTH).clamp(1, BATCH)).min(index.graph.len());
-        add(index, from as u32..to as u32);
+        let batch: Vec<u32> = (from..to).filter(|&node| !is_double[node - first]).map(|node| node as u32).collect();
+        add(index, &batch);
         from = to;
     }
 }
 
-fn add(index: &mut Hnsw, batch: Range<u32>) {
-    let found: Vec<Chosen> = batch.clone().into_par_iter().flat_map_iter(|node| choose(index, node, batch.start)).collect();
+fn add(index: &mut Hnsw, batch: &[u32]) {
+    let found: Vec<Chosen> = (0..batch.len()).into_par_iter().flat_map_iter(|at| choose(index, batch[at], &batch[..at])).collect();
     let graph = &mut index.graph;
     let mut backs: Vec<Back> = Vec::new();
     for Chosen { layer, node, links } in &found {
@@ -59,15 +58,15 @@ fn add(index: &mut Hnsw, batch: Range<u32>) {
     for (new, (links, settled)) in lists.iter().zip(renewed) {
         graph.set_links(new[0].layer, new[0].target, &links, settled);
     }
-    for node in batch {
+    for &node in batch {
         if graph.entry().is_none_or(|entry| graph.level(node) > graph.level(entry)) {
             graph.set_entry(node);
         }
     }
 }
 
-/// The links of a new node on each of its layers, among the nodes that are linked already and those of its batch before it.
-fn choose(index: &Hnsw, node: u32, batch: u32) -> Vec<Chosen> {
+/// The links of a new node on each of its layers, among the nodes that are linked already and those of its batch `before` it.
+fn choose(index: &Hnsw, node: u32, before: &[u32]) -> Vec<Chosen> {
     let Hnsw { graph, storage, metric, config, .. } = index;
     let distances = storage.distances_from(node, *metric);
     let level = graph.level(node);
@@ -75,7 +74,7 @@ fn choose(index: &Hnsw, node: u32, batch: u32) -> Vec<Chosen> {
     let top = entry.map_or(0, |entry| graph.level(entry));
     let mut start = entry.map(|entry| descend(graph, &distances, entry, level.min(top) + 1));
     let mut mates = Vec::with_capacity(BATCH);
-    distances.each(batch..node, |distance, mate| mates.push(Ranked::new(distance, mate)));
+    distances.each(before.iter().copied(), |distance, mate| mates.push(Ranked::new(distance, mate)));
     let mut scratch = index.scratch();
     let choose = |layer: u8| {
         let mut candidates: Vec<Ranked> = mates.iter().copied().filter(|mate| graph.level(mate.id()) >= layer).collect();

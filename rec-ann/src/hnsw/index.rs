@@ -7,19 +7,20 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::build::link;
+use super::doubles::Doubles;
 use super::graph::{Graph, MAX_LEVEL};
 use super::search::{Scratch, descend, search_allowed, search_layer};
 use crate::column::Column;
 use crate::file::{self, Reader, Stored, Writer, inconsistent};
 use crate::index::Index;
-use crate::nearest::Nearest;
+use crate::nearest::{Nearest, Ranked};
 use crate::rng::{Rng, Stream};
 use crate::rows::{MAX_ROWS, Rows};
 use crate::storage::{Precision, Storage};
-use crate::{Metric, Neighbour, Subset};
+use crate::{Metric, Neighbour, RawIds, Subset};
 
 /// Settings of [`Hnsw`], with the paper's letters.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HnswConfig {
     /// M: links that a new node gets on each of its layers, in 2..=1024. A node keeps at most M on a layer, and 2M on the lowest.
@@ -42,7 +43,7 @@ impl Default for HnswConfig {
 }
 
 impl HnswConfig {
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         ensure!((2..=1024).contains(&self.m), "m is {}: it must lie in 2..=1024", self.m);
         ensure!(self.ef_construction >= 1, "ef_construction is 0: it must be at least 1");
         ensure!(self.ef >= 1, "ef is 0: it must be at least 1");
@@ -59,6 +60,7 @@ pub struct Hnsw {
     pub(super) config: HnswConfig,
     pub(super) storage: Storage,
     pub(super) graph: Graph,
+    doubles: Doubles,
     dim: usize,
     /// 1 for each vector that must not be found.
     deleted: Column<u8>,
@@ -77,7 +79,8 @@ impl Hnsw {
         let rows = Rows::checked(vectors, dim, metric)?;
         let (n, graph) = (rows.len(), Graph::new(config.m));
         let storage = Storage::new(rows, config.precision, metric);
-        let mut out = Self { metric, config, storage, graph, dim, deleted: Column::new(), num_deleted: 0, scratches: Mutex::default() };
+        let (doubles, deleted) = (Doubles::new(), Column::new());
+        let mut out = Self { metric, config, storage, graph, doubles, dim, deleted, num_deleted: 0, scratches: Mutex::default() };
         out.add_nodes(n);
         Ok(out)
     }
@@ -96,10 +99,11 @@ impl Hnsw {
 
     fn add_nodes(&mut self, count: usize) {
         let first = self.graph.len();
-        let levels: Vec<u8> = (first..first + count).map(|node| self.drawn_level(node)).collect();
+        let is_double = self.doubles.extend(&self.storage, first);
+        let levels: Vec<u8> = (first..first + count).map(|node| if is_double[node - first] { 0 } else { self.drawn_level(node) }).collect();
         self.graph.extend(&levels);
         self.deleted.resize(first + count, 0);
-        link(self, first);
+        link(self, first, &is_double);
     }
 
     /// ⌊−ln(u)·m_L⌋ with m_L = 1/ln(M).
@@ -149,6 +153,13 @@ impl Hnsw {
         self.scratches.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
     }
 
+    /// The `k` nearest of what was found and its doubles.
+    fn with_doubles(&self, found: impl Iterator<Item = Ranked>, k: usize) -> Vec<Neighbour> {
+        let mut nearest = Nearest::new(k);
+        found.for_each(|first| self.doubles.from(first.id()).for_each(|id| nearest.show(first.distance(), id)));
+        nearest.into_sorted()
+    }
+
     /// Whether looking at each of `count` allowed vectors costs less than a walk, which sees about ef·M nodes for every n/count that it may keep.
     fn few(&self, count: usize, ef: usize) -> bool {
         (count as f64).powi(2) <= (ef * self.config.m) as f64 * self.len() as f64
@@ -190,9 +201,11 @@ impl Index for Hnsw {
         let start = descend(&self.graph, &distances, entry, 1);
         let mut scratch = self.scratch();
         let found = if within.is_none() && self.num_deleted == 0 {
-            search_layer(&self.graph, 0, &distances, start, ef, &mut scratch).take(k).map(Neighbour::from).collect()
+            let found = search_layer(&self.graph, 0, &distances, start, ef, &mut scratch).take(k);
+            if self.doubles.is_empty() { found.map(Neighbour::from).collect() } else { self.with_doubles(found, k) }
         } else {
-            let mut found = search_allowed(&self.graph, &distances, start, ef, &mut scratch, allowed).into_sorted();
+            let found = |id| self.doubles.from(id).filter(|&id| allowed(id));
+            let mut found = search_allowed(&self.graph, &distances, start, ef, &mut scratch, found).into_sorted();
             found.truncate(k);
             found
         };
@@ -200,8 +213,16 @@ impl Index for Hnsw {
         Ok(found)
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
-        file::save(self, path)
+    fn set_effort(&mut self, effort: usize) -> Result<()> {
+        self.set_ef(effort)
+    }
+
+    fn size(&self) -> usize {
+        file::size(self)
+    }
+
+    fn save_with_ids(&self, path: &Path, ids: Option<&RawIds>) -> Result<()> {
+        file::save(self, path, ids)
     }
 }
 
@@ -216,6 +237,7 @@ impl Stored for Hnsw {
     fn write<'a>(&'a self, sections: &mut Writer<'a>) {
         self.storage.write(sections);
         self.graph.write(sections);
+        self.doubles.write(sections);
         sections.add(&self.deleted);
     }
 
@@ -223,11 +245,12 @@ impl Stored for Hnsw {
         config.check()?;
         let storage = Storage::read(config.precision, metric, dim, sections)?;
         let graph = Graph::read(config.m, storage.len(), sections)?;
+        let doubles = Doubles::read(storage.len(), sections)?;
         let deleted = sections.take::<u8>()?;
         let marks = deleted.len() == storage.len() && deleted.iter().all(|&mark| mark <= 1);
         ensure!(marks, inconsistent("marks of deletion that do not fit"));
         let num_deleted = deleted.iter().filter(|&&mark| mark == 1).count();
-        Ok(Self { metric, config, storage, graph, dim, deleted, num_deleted, scratches: Mutex::default() })
+        Ok(Self { metric, config, storage, graph, doubles, dim, deleted, num_deleted, scratches: Mutex::default() })
     }
 }
 
@@ -266,6 +289,33 @@ mod tests {
     }
 
     #[test]
+    fn doubles_are_found_and_hide_nothing_else() {
+        // Ten vectors of 200 doubles each in a row, more than all links of a node, and single ones before, between and after them.
+        let (mut vectors, single) = (drawn(100, 8, 6), drawn(1000, 8, 7));
+        for (group, chunk) in single.chunks_exact(100 * 8).enumerate() {
+            vectors.extend_from_slice(&drawn(1, 8, 20 + group as u64).repeat(200));
+            vectors.extend_from_slice(chunk);
+        }
+        let queries = drawn(30, 8, 8);
+        let (n, config) = (vectors.len() / 8, HnswConfig { m: 8, ..HnswConfig::default() });
+        for (metric, least) in [(Metric::L2, 8_950), (Metric::InnerProduct, 8_800), (Metric::Cosine, 8_950)] {
+            let index = Hnsw::new(&vectors, 8, metric, config.clone()).expect("built");
+            let mut inserted = Hnsw::new(&vectors[..n / 2 * 8], 8, metric, config.clone()).expect("built");
+            inserted.insert(&vectors[n / 2 * 8..]).expect("inserted");
+            for within in [None, Some(&Subset::of(n, |id| id % 3 != 0))] {
+                for index in [&index, &inserted] {
+                    let found = index.search_batch(&queries, 300, within).expect("finite");
+                    let exact = Flat::new(&vectors, 8, metric).expect("finite").search_batch(&queries, 300, within).expect("finite");
+                    let near =
+                        |(f, e): (&Vec<Neighbour>, &Vec<Neighbour>)| f.iter().filter(|n| n.distance <= e[e.len() - 1].distance).count();
+                    let hits = found.iter().zip(&exact).map(near).sum::<usize>();
+                    assert!(hits >= least, "{metric:?} {hits}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_graph_does_not_depend_on_the_number_of_threads() {
         let vectors = drawn(1500, 12, 3);
         let built = |threads: usize| {
@@ -297,6 +347,7 @@ mod tests {
     fn a_file_comes_back_and_a_changed_one_is_refused() {
         let mut index = Hnsw::new(&drawn(300, 4, 5), 4, Metric::L2, HnswConfig { m: 3, ..HnswConfig::default() }).expect("built");
         index.delete(7);
+        index.insert(&[0.5; 8]).expect("inserted");
         check_file(&index, 2000);
         check_file(&Hnsw::new(&[], 4, Metric::Cosine, HnswConfig::default()).expect("empty"), 200);
     }

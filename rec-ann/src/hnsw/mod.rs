@@ -2,6 +2,7 @@
 //! Navigable Small World graphs", TPAMI 2020, arXiv:1603.09320.
 
 mod build;
+mod doubles;
 mod graph;
 mod index;
 mod search;

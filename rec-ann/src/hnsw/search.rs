@@ -56,23 +56,21 @@ pub(super) fn search_layer<'a>(
     pool.entries.iter().map(|entry| Ranked::new(entry.distance(), entry.id() >> 1))
 }
 
-/// As [`search_layer`] on layer 0, but of the nodes that `allowed` is true for: the walk goes through the others.
-pub(super) fn search_allowed(
+/// As [`search_layer`] on layer 0, but of what `allowed` makes of each node: the walk goes through all of them.
+pub(super) fn search_allowed<I: Iterator<Item = u32>>(
     graph: &Graph,
     distances: &Distances<'_>,
     entry: Ranked,
     ef: usize,
     scratch: &mut Scratch,
-    allowed: impl Fn(u32) -> bool,
+    allowed: impl Fn(u32) -> I,
 ) -> Nearest {
     let Scratch { visited, fresh, .. } = scratch;
     visited.restart(graph.len());
     visited.first(entry.id());
     let mut nearest = Nearest::new(ef);
     let mut frontier = BinaryHeap::from([Reverse(entry)]);
-    if allowed(entry.id()) {
-        nearest.show(entry.distance(), entry.id());
-    }
+    allowed(entry.id()).for_each(|id| nearest.show(entry.distance(), id));
     while let Some(Reverse(node)) = frontier.pop()
         && node.distance() <= nearest.worst()
     {
@@ -80,9 +78,7 @@ pub(super) fn search_allowed(
         distances.each(fresh.iter().copied(), |distance, link| {
             if distance < nearest.worst() {
                 frontier.push(Reverse(Ranked::new(distance, link)));
-                if allowed(link) {
-                    nearest.show(distance, link);
-                }
+                allowed(link).for_each(|id| nearest.show(distance, id));
             }
         });
     }

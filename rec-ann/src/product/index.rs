@@ -12,16 +12,22 @@ use crate::file::{self, Reader, Stored, Writer, inconsistent};
 use crate::index::Index;
 use crate::nearest::Nearest;
 use crate::rows::Rows;
-use crate::{Metric, Neighbour, Subset};
+use crate::{Metric, Neighbour, RawIds, Subset};
 
 /// Settings of [`Pq`].
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PqConfig {
     /// The quantiser.
     pub quantiser: QuantiserConfig,
     /// How many vectors, for each of the `k` asked for, are found by codes and then compared as they are; 0 keeps no vectors beside the codes.
     pub rerank: usize,
+}
+
+impl PqConfig {
+    pub(crate) fn check(&self) -> Result<()> {
+        self.quantiser.kmeans.check()
+    }
 }
 
 /// Vectors as codes: every code is looked at.
@@ -93,8 +99,16 @@ impl Index for Pq {
         Ok(self.exact.reranked(nearest, &query, self.metric, k, self.config.rerank))
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
-        file::save(self, path)
+    fn set_effort(&mut self, effort: usize) -> Result<()> {
+        self.set_rerank(effort)
+    }
+
+    fn size(&self) -> usize {
+        file::size(self)
+    }
+
+    fn save_with_ids(&self, path: &Path, ids: Option<&RawIds>) -> Result<()> {
+        file::save(self, path, ids)
     }
 }
 

@@ -19,10 +19,10 @@ use crate::kernels::dot;
 use crate::kmeans::KmeansConfig;
 use crate::nearest::Nearest;
 use crate::rows::Rows;
-use crate::{Metric, Neighbour, Subset};
+use crate::{Metric, Neighbour, RawIds, Subset};
 
 /// Settings of [`IvfPq`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IvfPqConfig {
     /// Cells; 0 stands for 4·√n.
@@ -50,8 +50,9 @@ impl Default for IvfPqConfig {
 }
 
 impl IvfPqConfig {
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         self.kmeans.check()?;
+        self.quantiser.kmeans.check()?;
         self.sizes().check()
     }
 
@@ -176,8 +177,16 @@ impl Index for IvfPq {
         Ok(self.exact.reranked(nearest, &query, self.metric, k, self.config.rerank))
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
-        file::save(self, path)
+    fn set_effort(&mut self, effort: usize) -> Result<()> {
+        self.set_probes(effort)
+    }
+
+    fn size(&self) -> usize {
+        file::size(self)
+    }
+
+    fn save_with_ids(&self, path: &Path, ids: Option<&RawIds>) -> Result<()> {
+        file::save(self, path, ids)
     }
 }
 

@@ -35,7 +35,7 @@ impl Bits {
 }
 
 /// Settings of a product quantiser.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuantiserConfig {
     /// m: parts of a vector; the dimension is a multiple of it. 0 stands for parts of four values, or of fewer where four do not divide the dimension.

@@ -1,10 +1,12 @@
 //! The commands.
 
+mod ann;
 mod compare;
 mod curves;
 mod data;
 mod doctor;
 mod eval;
+mod export;
 mod map;
 mod new_model;
 mod recommend;
@@ -91,6 +93,10 @@ enum Command {
     Map(map::MapArgs),
     /// Draws loss and judged metric of runs by epoch and by second
     Curves(curves::CurvesArgs),
+    /// Nearest-neighbour search over vectors: recall against speed of every index, or one index saved
+    Ann(ann::AnnArgs),
+    /// Writes the vectors of a finished run for other programs
+    Export(export::ExportArgs),
     /// Data sets: what there is, fetch, verify, describe, write a split out
     Data(data::DataArgs),
     /// Models: what there is, and their hyper-parameters
@@ -196,6 +202,8 @@ fn run(cli: Cli, registry: &Registry) -> Result<()> {
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Map(args)) => map::run(&args, &bench),
         Some(Command::Curves(args)) => curves::run(&args, registry),
+        Some(Command::Ann(args)) => ann::run(&args, &bench),
+        Some(Command::Export(args)) => export::run(&args, &bench),
         Some(Command::Data(args)) => data::run(args, &bench),
         Some(Command::Models(args)) => train::models(&args, registry),
         Some(Command::NewModel(args)) => new_model::run(&args),
