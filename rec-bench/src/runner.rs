@@ -38,6 +38,8 @@ pub struct Bench<'a> {
 
 /// The state of a training that a judge or the last epoch picked, the first that is there.
 const PICKED: [&str; 2] = ["checkpoints/best.safetensors", "checkpoints/last.safetensors"];
+/// The description of a user's own file.
+const OWN_FILE: &str = "data.toml";
 /// The state of a training on all of train.
 const RETRAINED: &str = "checkpoints/all-of-train/last.safetensors";
 
@@ -50,6 +52,21 @@ pub fn open_data(protocol: &Protocol, folders: &Folders, file: Option<&rec_data:
         Some(file) => rec_data::dataset::open_file(file, folders),
         None => rec_data::dataset::open(&protocol.dataset, folders),
     }
+}
+
+/// Keeps the description of a user's own file beside the config of the run in `path`, so that the run can be loaded.
+///
+/// # Errors
+/// a usage problem where the folder holds another run, which keeps its own description; an I/O problem.
+pub fn keep_file(
+    file: &rec_data::readers::delimited::Config,
+    config: &RunConfig,
+    origins: &Origins,
+    dataset: &Dataset,
+    path: &Path,
+) -> Result<()> {
+    let config = RunConfig { protocol: config.protocol.of(dataset)?, ..config.clone() };
+    RunFolder::open(path, &config, origins)?.write(OWN_FILE, toml::to_string(file)?.as_bytes())
 }
 
 impl Bench<'_> {
@@ -287,7 +304,7 @@ impl Bench<'_> {
 
     /// The file description of a run on a user's own file, kept beside its config.
     fn own_file(&self, folder: &RunFolder) -> Result<Option<rec_data::readers::delimited::Config>> {
-        let file = folder.file("data.toml");
+        let file = folder.file(OWN_FILE);
         if !file.exists() {
             return Ok(None);
         }

@@ -9,7 +9,9 @@ mod eval;
 mod export;
 mod map;
 mod new_model;
+mod pipeline;
 mod recommend;
+mod serve;
 mod table;
 mod train;
 
@@ -97,6 +99,10 @@ enum Command {
     Ann(ann::AnnArgs),
     /// Writes the vectors of a finished run for other programs
     Export(export::ExportArgs),
+    /// Trains two stages, candidates and a ranker, and measures them together
+    Pipeline(pipeline::PipelineArgs),
+    /// Serves a finished run or a pipeline over HTTP
+    Serve(serve::ServeArgs),
     /// Data sets: what there is, fetch, verify, describe, write a split out
     Data(data::DataArgs),
     /// Models: what there is, and their hyper-parameters
@@ -201,6 +207,8 @@ fn run(cli: Cli, registry: &Registry) -> Result<()> {
         Some(Command::Recommend(args)) => recommend::run(&args, &bench),
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Map(args)) => map::run(&args, &bench),
+        Some(Command::Serve(args)) => serve::run(&args, &bench),
+        Some(Command::Pipeline(args)) => pipeline::run(&args, &bench),
         Some(Command::Curves(args)) => curves::run(&args, registry),
         Some(Command::Ann(args)) => ann::run(&args, &bench),
         Some(Command::Export(args)) => export::run(&args, &bench),

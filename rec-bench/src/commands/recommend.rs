@@ -41,7 +41,7 @@ pub(super) fn run(args: &RecommendArgs, bench: &Bench) -> Result<()> {
         Some(raw) => {
             let user = data.user_ids.number(raw).ok_or_else(|| problem!(Usage, "{} has no user `{raw}`", config.protocol.dataset))?;
             let train = learned_from(&config, &prepared);
-            (user, Windows::from(train.by_user().select(&[user])))
+            (user, Windows::from(train.sequences().select(&[user])))
         }
         None => {
             require!(

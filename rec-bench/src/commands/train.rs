@@ -10,9 +10,8 @@ use toml::Value;
 
 use super::{say, say_json};
 use crate::Registry;
-use crate::config::{Layers, RunConfig, annotated};
-use crate::run_folder::RunFolder;
-use crate::runner::{Bench, open_data};
+use crate::config::{Layers, annotated};
+use crate::runner::{Bench, keep_file, open_data};
 use crate::table;
 use rec_data::notes::note;
 
@@ -98,9 +97,7 @@ pub(super) fn run(args: TrainArgs, bench: &Bench) -> Result<()> {
     }
     let dataset = open_data(&config.protocol, &bench.folders, own.as_ref())?;
     if let Some(own) = &own {
-        // The folder is opened first: one that holds another run is refused, and keeps the description of its own file.
-        let config = RunConfig { protocol: config.protocol.of(&dataset)?, ..config.clone() };
-        RunFolder::open(&args.out, &config, &origins)?.write("data.toml", toml::to_string(own)?.as_bytes())?;
+        keep_file(own, &config, &origins, &dataset, &args.out)?;
     }
     let result = bench.run(&config.name, &config, &origins, &dataset, &args.out)?;
     if args.json {

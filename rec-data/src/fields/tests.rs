@@ -231,7 +231,7 @@ fn a_question_shows_what_a_row_would() {
     // The last row is of user w, who liked b and d before; what was not liked is no past.
     let w = Question { user: Some(2), history: &[1, 2, 3], values: &[4.0, 1.0, 5.0], items: &[0, 1] };
     let asked = rows.asked(&[w], true).expect("all fields are known");
-    let row = rows.batch_with(&[7], &[(0, 1)], true);
+    let row = rows.batch_with(&[7], &[(7, 1)], true);
     assert_eq!((asked.rows, asked.entries.range(0), row.entries.row(1)), (2, row.entries.range(0), asked.entries.row(1)));
     (0..4).for_each(|field| assert_eq!(asked.entries.row(field), row.entries.row(field)));
     assert_eq!((asked.histories[0].row(0), asked.histories[0].row(1)), (row.histories[0].row(0), row.histories[0].row(0)));
