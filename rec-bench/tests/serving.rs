@@ -194,7 +194,9 @@ fn a_pipeline_is_trained_measured_and_served() {
         }
         assert_eq!(reload.join().expect("it ends").0, 200);
     });
-    std::fs::write(place.path("two/items.index"), b"nonsense").expect("written");
+    // Files that are mapped are replaced, never written over.
+    let nonsense = place.write("nonsense", b"nonsense");
+    std::fs::rename(nonsense, place.path("two/items.index")).expect("replaced");
     let (status, why) = server.send("POST", "/reload", "");
     assert!(status == 500 && why.contains("items.index"), "{why}");
     assert_eq!(items(&asking().1), items(&known));
