@@ -47,18 +47,20 @@ pub(super) fn run(args: &ExportArgs, bench: &Bench) -> Result<()> {
         }
     }
     if let (Some(url), Some(collection)) = (&args.qdrant, &args.collection) {
-        upsert(url, collection, &vectors.items)?;
+        // Without users the items are compared with each other.
+        let distance = if vectors.users.is_some() { "Dot" } else { "Cosine" };
+        upsert(url, collection, &vectors.items, distance)?;
         say(&format!("{} items sent to {url}, collection {collection}\n", vectors.items.ids.len()))?;
     }
     Ok(())
 }
 
 #[cfg(feature = "qdrant")]
-fn upsert(url: &str, collection: &str, vectors: &IdVectors) -> Result<()> {
-    crate::export::upsert(url, collection, vectors)
+fn upsert(url: &str, collection: &str, vectors: &IdVectors, distance: &str) -> Result<()> {
+    crate::export::upsert(url, collection, vectors, distance)
 }
 
 #[cfg(not(feature = "qdrant"))]
-fn upsert(_: &str, _: &str, _: &IdVectors) -> Result<()> {
+fn upsert(_: &str, _: &str, _: &IdVectors, _: &str) -> Result<()> {
     rec_data::fail!(Usage, "this program was built without Qdrant: build it with `--features qdrant`")
 }
