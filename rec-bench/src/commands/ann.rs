@@ -23,9 +23,10 @@ const QUERIES: usize = 1000;
 const SHARE: usize = 10;
 
 const AFTER: &str = "\
-Builds each index in a few ways, searches with a few settings each, and prints recall, queries a second,
-latencies, seconds of the build and size; rows with a star are best for some recall. Writes ann.json,
-ann.svg and ann.html. What is nearest is taken from an exact search, or from the file where it says so.
+Builds each index in a few ways, searches with a few settings each, and prints recall, queries a
+second, latencies, seconds of the build and size. No other row is better in recall or speed than
+one with a star without being worse in the other. Writes ann.json, ann.svg and ann.html. What is
+nearest is taken from an exact search, or from the file where it says so.
 
 Examples:
   rec-bench ann runs/bpr32

@@ -11,10 +11,11 @@ use crate::runner::{Bench, learned_from};
 use crate::vectors::{IdVectors, RunVectors};
 
 const AFTER: &str = "\
-Writes items.npy (float32, one vector a row), item_ids.npy (raw ids in the same order) and items.parquet
-(id, vector); of a model whose scores are products of two vectors also users.npy, user_ids.npy and
-users.parquet. The inner product of a user's and an item's vector is then the score: where the model has
-a bias for each item, it is the last value of the item's vector, and the last value of each user's is 1.
+Writes items.npy (float32, one vector a row), item_ids.npy (raw ids in the same order) and
+items.parquet (id, vector); of a model whose scores are products of two vectors also users.npy,
+user_ids.npy and users.parquet. The inner product of a user's and an item's vector is then the
+score: where the model has a bias for each item, it is the last value of the item's vector, and
+the last value of each user's is 1.
 
 In Python: items, ids = numpy.load(\"items.npy\"), numpy.load(\"item_ids.npy\")";
 
