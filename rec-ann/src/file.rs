@@ -25,7 +25,7 @@ use crate::{Flat, Forest, Hnsw, Ivf, IvfPq, Metric, Pq, RawIds};
 
 const MAGIC: [u8; 8] = *b"RECANN\r\n";
 /// The layout of the file; another layout is another number.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Reads as itself only in the byte order that wrote it.
 const ORDER: u32 = 0x0102_0304;
 const HEADER: usize = 64;

@@ -67,6 +67,21 @@ proptest! {
         }
     }
 
+    // At most 25 different vectors: all of them fit the links of a node and the walk, their doubles do not.
+    #[test]
+    fn a_walk_through_a_graph_finds_the_nearest_however_many_doubles_there_are(
+        metric in metrics(), dim in 1usize..3, k in 0usize..20, precision in prop_oneof![Just(Precision::Float), Just(Precision::Byte)],
+        values in prop::collection::vec(-2i8..3, 0..400), query in prop::collection::vec(-2i8..3, 2),
+    ) {
+        let vectors: Vec<f32> = values[..values.len() / dim * dim].iter().map(|&v| f32::from(v)).collect();
+        let query: Vec<f32> = query[..dim].iter().map(|&v| f32::from(v)).collect();
+        let index = Hnsw::new(&vectors, dim, metric, HnswConfig { ef: 26, precision, ..HnswConfig::default() }).expect("finite");
+        let exact = Flat::with_precision(&vectors, dim, metric, precision).expect("finite").search(&query, k, None).expect("finite");
+        let found = index.search(&query, k, None).expect("finite");
+        prop_assert!(as_near(&found, &exact, 1e-6), "{:?} for {:?}", found, exact);
+        prop_assert!((1..found.len()).all(|i| found[..i].iter().all(|before| before.id != found[i].id)));
+    }
+
     #[test]
     fn what_is_no_number_is_refused_with_its_place(metric in metrics(), at in 0usize..40, value in prop_oneof![Just(f32::NAN), Just(f32::INFINITY), Just(f32::NEG_INFINITY)]) {
         let mut vectors: Vec<f32> = (0..40).map(|i| i as f32).collect();
@@ -107,7 +122,7 @@ fn the_largest_lengths_have_distances_and_larger_ones_are_refused() {
 }
 
 #[test]
-fn a_file_of_every_kind_is_opened_by_its_own_description() {
+fn a_file_of_every_kind_is_opened_by_its_own_description_and_refused_where_it_was_cut_or_changed() {
     let temp = tempfile::tempdir().expect("temp");
     let path = temp.path().join("index");
     let vectors: Vec<f32> = (0..60 * 4).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -117,6 +132,20 @@ fn a_file_of_every_kind_is_opened_by_its_own_description() {
             let opened = rec_ann::open(&path).expect("whole");
             assert_eq!((opened.len(), opened.dim(), opened.metric()), (60, 4, metric));
             assert_eq!(opened.search_batch(&vectors, 5, None).expect("finite"), index.search_batch(&vectors, 5, None).expect("finite"));
+        }
+    }
+    for index in all(&vectors[..40], 4, Metric::L2).expect("finite") {
+        index.save(&path).expect("saved");
+        let mut bytes = std::fs::read(&path).expect("there");
+        for at in 0..bytes.len() {
+            std::fs::write(&path, &bytes[..at]).expect("written");
+            assert!(rec_ann::open(&path).is_err(), "length {at} of {}", bytes.len());
+        }
+        for at in (0..bytes.len()).step_by(7) {
+            bytes[at] ^= 0x10;
+            std::fs::write(&path, &bytes).expect("written");
+            assert!(rec_ann::open(&path).is_err(), "byte {at}");
+            bytes[at] ^= 0x10;
         }
     }
     let missing = temp.path().join("no/such/folder");

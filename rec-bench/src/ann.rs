@@ -68,7 +68,8 @@ pub fn measure(task: &Task, kinds: &[IndexKind], vectors: &[f32], truth: &Truth,
         let build = Instant::now();
         let mut index = config.build(vectors, task.dim, task.metric)?;
         let build_seconds = build.elapsed().as_secs_f64();
-        note(&format!("{} {}: built in {build_seconds:.1} s", config.kind(), settings(&config, None)?));
+        let name = format!("{} {}", config.kind(), settings(&config, None)?);
+        note(&format!("{}: built in {build_seconds:.1} s", name.trim_end()));
         for effort in efforts {
             if let Some(effort) = effort {
                 index.set_effort(effort)?;
@@ -95,7 +96,7 @@ fn settings(config: &IndexConfig, effort: Option<usize>) -> Result<String> {
     let (set, default) = (leaves("", &serde_json::to_value(config)?), leaves("", &serde_json::to_value(default)?));
     let mut parts: Vec<String> = set.into_iter().filter(|leaf| !default.contains(leaf)).collect();
     if let (Some(name), Some(effort)) = (config.kind().effort(), effort) {
-        parts.retain(|part| !part.starts_with(name));
+        parts.retain(|part| !part.starts_with(&format!("{name} ")));
         parts.push(format!("{name} {effort}"));
     }
     Ok(parts.join(", "))

@@ -97,7 +97,7 @@ fn axes(size: (u32, u32), [x, y]: [&str; 2], lines: &[Line], dots: &[Line], y_la
             .y_desc(y)
             .draw()?;
         for line in lines {
-            let size = if line.points.len() == 1 { 3 } else { 0 };
+            let size = if dots.is_empty() && line.points.len() == 1 { 3 } else { 0 };
             let style = colour(Some(line.colour)).stroke_width(2);
             chart.draw_series(LineSeries::new(line.points.iter().copied(), style).point_size(size))?;
         }

@@ -25,6 +25,8 @@ fn the_help_of_every_command_is_as_committed() {
         "compare",
         "map",
         "curves",
+        "ann",
+        "export",
         "data",
         "data list",
         "data fetch",
@@ -405,6 +407,82 @@ fn curves_of_runs_are_drawn_by_epoch_and_by_second_finished_or_not() {
     place.trained("bpr", "recall", &[&SHORT[..], &["--set", "loop.metric=recall@10"]].concat());
     place.run(&["curves", "bpr", "recall", "--out", "no.html"]).refuses(2, &["recall has no `ndcg@10`", "judged by `recall@10`"]);
     assert!(!place.path("no.html").exists());
+}
+
+#[test]
+fn indexes_over_vectors_are_compared_and_saved() {
+    let place = Place::with_clicks();
+    place.trained("ials", "ials", &SHORT);
+    let found = place.json(&["ann", "ials", "--index", "flat,hnsw", "-k", "5", "--json"]);
+    assert_eq!(
+        (&found["task"]["vectors"], &found["task"]["queries"], &found["task"]["metric"]),
+        (&180.into(), &20.into(), &"cosine".into())
+    );
+    let rows = found["rows"].as_array().expect("a list");
+    assert!(rows.len() > 10 && rows.iter().any(|row| row["best"] == true) && rows[0]["index"]["kind"] == "flat", "{found}");
+    assert_eq!((&rows[0]["recall"], &rows[0]["settings"]), (&1.0.into(), &"".into()));
+    assert!(rows.iter().all(|row| row["recall"].as_f64() > Some(0.9) && row["bytes"].as_u64() > Some(1000)), "{found}");
+    assert_eq!(place.read_json("ials/ann/ann.json"), found);
+    let page = fs::read_to_string(place.path("ials/ann/ann.html")).expect("there");
+    let picture = fs::read_to_string(place.path("ials/ann/ann.svg")).expect("there");
+    assert_needs_nothing_else(&page);
+    assert!(page.contains(&picture) && picture.contains("recall@5") && picture.matches("<circle").count() == rows.len());
+    assert_eq!(page.matches("<tr>").count(), 1 + rows.len());
+
+    let vectors: Vec<f32> = (0..300 * 4).map(|i| (i as f32 * 0.37).sin()).collect();
+    place.write("v.npy", &rec_ann::npy(&vectors, 4));
+    place.write("q.npy", &rec_ann::npy(&vectors[..40], 4));
+    let text = place.done(&["ann", "v.npy", "--queries", "q.npy", "--limit", "250", "--index", "ivf", "--out", "out"]);
+    assert!(
+        text.starts_with("v.npy: 250 vectors of 4 values, l2, 10 queries for the 10 nearest") && text.ends_with("out/ann.html\n"),
+        "{text}"
+    );
+    place.done(&["ann", "v.npy", "--index", "hnsw", "--set", "m=5", "--set", "precision=byte", "--save", "v.index"]);
+    let index = rec_ann::open(place.path("v.index")).expect("whole");
+    assert_eq!((index.len(), index.search(&vectors[8..12], 1, None).expect("finite")[0].id), (300, 2));
+
+    let refused = |words: &[&str], code, parts: &[&str]| place.run(&[&["ann"], words].concat()).refuses(code, parts);
+    place.trained("ease", "ease", &[]);
+    refused(&["ease"], 2, &["`ease` has no item vectors"]);
+    refused(&["none"], 2, &["there is no none"]);
+    refused(&["v.npy", "--queries", "users"], 2, &["a file has no users"]);
+    refused(&["clicks.csv"], 3, &["clicks.csv", "np.save"]);
+    refused(&["v.npy", "--limit", "200", "--index", "pq"], 2, &["too few for codes"]);
+    refused(&["v.npy", "--index", "flat,hnsw", "--save", "no.index"], 2, &["`--index` names 2"]);
+    refused(&["v.npy", "--index", "hnsw", "--set", "ef_constuction=3", "--save", "no.index"], 2, &["did you mean `ef_construction`"]);
+    refused(&["v.npy", "--index", "hnsw", "--set", "m=1", "--save", "no.index"], 2, &["m is 1: it must lie in 2..=1024"]);
+    place.write("nan.npy", &rec_ann::npy(&[1.0, 2.0, 3.0, f32::NAN], 2));
+    refused(&["nan.npy", "--index", "flat", "--save", "no.index"], 3, &["vector 1: value 1 is NaN"]);
+    assert!(!place.path("no.index").exists());
+}
+
+#[test]
+fn exported_vectors_and_a_saved_index_give_what_is_recommended() {
+    let place = Place::with_clicks();
+    // A model with a bias for each item, which is the last value of its vector then.
+    place.trained("bpr-sgd", "bpr", &SHORT);
+    let said = place.done(&["export", "bpr", "--out", "vectors"]);
+    assert!(said.starts_with("200 items, ") && said.contains("300 users, "), "{said}");
+    assert_eq!(
+        files_of(&place.path("vectors")),
+        ["item_ids.npy", "items.npy", "items.parquet", "user_ids.npy", "users.npy", "users.parquet"]
+    );
+    let users = rec_ann::VectorSet::read(&place.path("vectors/users.npy")).expect("whole");
+    assert!(users.values.chunks_exact(users.dim).all(|user| user[users.dim - 1] == 1.0));
+    place.done(&["ann", "bpr", "--queries", "users", "--index", "flat", "--save", "items.index"]);
+    let (index, ids) = rec_ann::open_with_ids(place.path("items.index")).expect("whole");
+    // The first user of the file is the first of the vectors.
+    let best = index.search(&users.values[..users.dim], 10, None).expect("finite");
+    let recommended = place.json(&["recommend", "bpr", "--user", "u0", "--with-seen", "--json"]);
+    for (found, expected) in best.iter().zip(recommended.as_array().expect("a list")) {
+        assert_eq!(ids.get(found.id), expected["item"].as_str());
+        assert!((f64::from(-found.distance) - expected["score"].as_f64().expect("a number")).abs() < 1e-5, "{found:?} {expected}");
+    }
+    place.trained("ease", "ease", &[]);
+    place.run(&["export", "ease", "--out", "no"]).refuses(2, &["`ease` has no vectors"]);
+    assert!(!place.path("no").exists());
+    let answer = place.run(&["export", "bpr", "--qdrant", "http://127.0.0.1:9", "--collection", "films"]);
+    if cfg!(feature = "qdrant") { answer.refuses(4, &["127.0.0.1:9"]) } else { answer.refuses(2, &["--features qdrant"]) }
 }
 
 #[test]

@@ -23,9 +23,10 @@ const QUERIES: usize = 1000;
 const SHARE: usize = 10;
 
 const AFTER: &str = "\
-Builds each index in a few ways, searches with a few settings each, and prints recall, queries a second,
-latencies, seconds of the build and size; rows with a star are best for some recall. Writes ann.json,
-ann.svg and ann.html. What is nearest is taken from an exact search, or from the file where it says so.
+Builds each index in a few ways, searches with a few settings each, and prints recall, queries a
+second, latencies, seconds of the build and size. No other row is better in recall or speed than
+one with a star without being worse in the other. Writes ann.json, ann.svg and ann.html. What is
+nearest is taken from an exact search, or from the file where it says so.
 
 Examples:
   rec-bench ann runs/bpr32
@@ -60,8 +61,9 @@ pub(super) struct AnnArgs {
     /// Where the results go [default: `ann` in the run's folder; beside a file a folder named after it]
     #[arg(long, value_name = "FOLDER", conflicts_with = "save")]
     out: Option<PathBuf>,
-    /// Builds the one index that `--index` names over all vectors, and saves it here with the raw ids of a run's items; measures nothing
-    #[arg(long, value_name = "FILE", requires = "index", conflicts_with = "queries")]
+    /// Builds the one index that `--index` names over all vectors, and saves it here with the raw ids of a run's items; measures nothing. With
+    /// `--queries users` the nearest items to a user's vector are those of the highest scores
+    #[arg(long, value_name = "FILE", requires = "index")]
     save: Option<PathBuf>,
     /// A setting of the index to be saved, such as m=32
     #[arg(long, value_name = "KEY=VALUE", requires = "save")]
@@ -100,6 +102,7 @@ fn read(args: &AnnArgs, bench: &Bench) -> Result<Source> {
     if args.source.is_dir() {
         return of_run(args, bench);
     }
+    require!(args.source.exists(), Usage, "there is no {}: give a run's folder or a file of vectors", args.source.display());
     require!(args.queries.as_deref() != Some("users"), Usage, "`--queries users` is for a run: a file has no users");
     let set = VectorSet::read(&args.source).map_err(in_data)?;
     let metric = set.metric.unwrap_or(Metric::L2);
@@ -114,7 +117,9 @@ fn of_run(args: &AnnArgs, bench: &Bench) -> Result<Source> {
     if args.queries.as_deref() == Some("users") {
         let vectors = RunVectors::new(&config.name, trainer.model(), train)?;
         let users = vectors.users.ok_or_else(|| problem!(Usage, "the scores of `{}` are no products of users' vectors", config.name))?;
-        let set = VectorSet { queries: Some(users.values), ..VectorSet::new(vectors.items.values, vectors.items.dim) };
+        let mut users = VectorSet::new(users.values, users.dim);
+        users.hold_out(args.num_queries.unwrap_or(QUERIES));
+        let set = VectorSet { queries: users.queries, ..VectorSet::new(vectors.items.values, vectors.items.dim) };
         return Ok(Source { set, ids: Some(vectors.items.ids), beside, metric: Metric::InnerProduct });
     }
     let vectors = trainer.model().item_vectors().ok_or_else(|| {

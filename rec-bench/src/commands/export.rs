@@ -11,10 +11,11 @@ use crate::runner::{Bench, learned_from};
 use crate::vectors::{IdVectors, RunVectors};
 
 const AFTER: &str = "\
-Writes items.npy (float32, one vector a row), item_ids.npy (raw ids in the same order) and items.parquet
-(id, vector); of a model whose scores are products of two vectors also users.npy, user_ids.npy and
-users.parquet. The inner product of a user's and an item's vector is then the score: where the model has
-a bias for each item, it is the last value of the item's vector, and the last value of each user's is 1.
+Writes items.npy (float32, one vector a row), item_ids.npy (raw ids in the same order) and
+items.parquet (id, vector); of a model whose scores are products of two vectors also users.npy,
+user_ids.npy and users.parquet. The inner product of a user's and an item's vector is then the
+score: where the model has a bias for each item, it is the last value of the item's vector, and
+the last value of each user's is 1.
 
 In Python: items, ids = numpy.load(\"items.npy\"), numpy.load(\"item_ids.npy\")";
 
@@ -47,18 +48,20 @@ pub(super) fn run(args: &ExportArgs, bench: &Bench) -> Result<()> {
         }
     }
     if let (Some(url), Some(collection)) = (&args.qdrant, &args.collection) {
-        upsert(url, collection, &vectors.items)?;
+        // Without users the items are compared with each other.
+        let distance = if vectors.users.is_some() { "Dot" } else { "Cosine" };
+        upsert(url, collection, &vectors.items, distance)?;
         say(&format!("{} items sent to {url}, collection {collection}\n", vectors.items.ids.len()))?;
     }
     Ok(())
 }
 
 #[cfg(feature = "qdrant")]
-fn upsert(url: &str, collection: &str, vectors: &IdVectors) -> Result<()> {
-    crate::export::upsert(url, collection, vectors)
+fn upsert(url: &str, collection: &str, vectors: &IdVectors, distance: &str) -> Result<()> {
+    crate::export::upsert(url, collection, vectors, distance)
 }
 
 #[cfg(not(feature = "qdrant"))]
-fn upsert(_: &str, _: &str, _: &IdVectors) -> Result<()> {
+fn upsert(_: &str, _: &str, _: &IdVectors, _: &str) -> Result<()> {
     rec_data::fail!(Usage, "this program was built without Qdrant: build it with `--features qdrant`")
 }

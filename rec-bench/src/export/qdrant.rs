@@ -14,15 +14,15 @@ use crate::vectors::IdVectors;
 const BATCH: usize = 500;
 
 /// Sends each vector as a point: its number is the point's id, its raw id the payload `id`. A point that is there already is replaced. A collection
-/// that is not there is made, with the inner product as its distance. The key of a server that wants one is taken from `QDRANT_API_KEY`.
+/// that is not there is made, with `distance` (`Dot`, `Cosine`) as its own. The key of a server that wants one is taken from `QDRANT_API_KEY`.
 ///
 /// # Errors
 /// an unavailable problem where the server cannot be reached or refuses; its own words are in the message.
-pub fn upsert(url: &str, collection: &str, vectors: &IdVectors) -> Result<()> {
+pub fn upsert(url: &str, collection: &str, vectors: &IdVectors, distance: &str) -> Result<()> {
     let agent = Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(120))).build().into();
     let server = Server { agent, key: std::env::var("QDRANT_API_KEY").ok() };
     let place = format!("{}/collections/{collection}", url.trim_end_matches('/'));
-    server.make(&place, vectors.dim)?;
+    server.make(&place, vectors.dim, distance)?;
     for (batch, (ids, values)) in vectors.ids.chunks(BATCH).zip(vectors.values.chunks(BATCH * vectors.dim)).enumerate() {
         let point =
             |(at, (id, vector)): (usize, (&String, &[f32]))| json!({ "id": batch * BATCH + at, "vector": vector, "payload": { "id": id } });
@@ -39,11 +39,11 @@ struct Server {
 
 impl Server {
     /// Makes the collection where it is not there.
-    fn make(&self, place: &str, dim: usize) -> Result<()> {
+    fn make(&self, place: &str, dim: usize, distance: &str) -> Result<()> {
         let request = self.agent.get(place).header("api-key", self.key.as_deref().unwrap_or_default());
         let answer = request.call().map_err(|e| problem!(Unavailable, "{place}: {e}"))?;
         if answer.status() == StatusCode::NOT_FOUND {
-            self.put(place, &json!({ "vectors": { "size": dim, "distance": "Dot" } }))?;
+            self.put(place, &json!({ "vectors": { "size": dim, "distance": distance } }))?;
         }
         Ok(())
     }
@@ -93,7 +93,7 @@ mod tests {
         let n = BATCH + 2;
         let vectors = IdVectors { ids: (0..n).map(|i| format!("i{i}")).collect(), dim: 2, values: (0..2 * n).map(|v| v as f32).collect() };
         let (address, asked) = server(vec!["404 Not Found", "200 OK", "200 OK", "200 OK"]);
-        upsert(&format!("{address}/"), "films", &vectors).expect("sent");
+        upsert(&format!("{address}/"), "films", &vectors, "Dot").expect("sent");
         let asked = asked.join().expect("no panic");
         let lines: Vec<&str> = asked.iter().map(|(line, _)| line.as_str()).collect();
         let points = "PUT /collections/films/points?wait=true HTTP/1.1";
@@ -110,10 +110,10 @@ mod tests {
     fn what_the_server_says_is_in_the_error() {
         let vectors = IdVectors { ids: vec!["a".into()], dim: 1, values: vec![1.0] };
         let (address, asked) = server(vec!["200 OK", "400 Bad Request"]);
-        let error = upsert(&address, "films", &vectors).expect_err("refused");
+        let error = upsert(&address, "films", &vectors, "Dot").expect_err("refused");
         asked.join().expect("no panic");
         assert!(error.to_string().ends_with("answered 400 Bad Request: why?"), "{error}");
         assert_eq!(rec_data::Kind::exit_code_of(&error), 4);
-        assert!(upsert(&address, "films", &vectors).is_err(), "nobody listens any more");
+        assert!(upsert(&address, "films", &vectors, "Dot").is_err(), "nobody listens any more");
     }
 }
