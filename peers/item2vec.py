@@ -6,7 +6,7 @@ vectors of that file (item<TAB>number<TAB>number... a line) are judged by the sa
 
 Quality:
   recall@20, ndcg@20  full ranking of all items for the test rows, the user's train and valid items excluded: cosine of an item's vector
-                      and the mean of the vectors of the user's training items, each once
+                      and the mean of the vectors of those train and valid items, each once
   purity              share of the 10 nearest others by cosine that have a genre in common with an item, over the items with a training
                       row and a genre, and over the half of them with more training rows and the other half
 """
@@ -42,7 +42,7 @@ def train(histories, args):
     return dict(zip(model.wv.index_to_key, model.wv.vectors)), wall, used
 
 
-def ranking(vectors, units, known, hidden, wanted, cutoff=20, block=256):
+def ranking(vectors, units, known, wanted, cutoff=20, block=256):
     """recall@cutoff and ndcg@cutoff, means over the users with test rows."""
     discounts = 1.0 / np.log2(np.arange(2, cutoff + 2))
     users, recall, ndcg = sorted(wanted), 0.0, 0.0
@@ -51,7 +51,7 @@ def ranking(vectors, units, known, hidden, wanted, cutoff=20, block=256):
         means = np.stack([vectors[sorted(known.get(user, ()))].sum(axis=0) for user in some])
         scores = means @ units.T
         for row, user in enumerate(some):
-            scores[row, sorted(known.get(user, set()) | hidden.get(user, set()))] = -np.inf
+            scores[row, sorted(known.get(user, ()))] = -np.inf
         top = np.argsort(-scores, axis=1, kind="stable")[:, :cutoff]
         for row, user in enumerate(some):
             hits = np.isin(top[row], sorted(wanted[user]))
@@ -110,8 +110,8 @@ def main():
     rows = np.bincount([number[item] for item in parts["train"]["item_id"]], minlength=len(ids))
     vectors[rows == 0] = 0
     units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
-    by_user = lambda part: {user: {number[item] for item in items} for user, items in parts[part].groupby("user_id")["item_id"]}
-    found |= ranking(vectors, units, by_user("train"), by_user("valid"), by_user("test"))
+    by_user = lambda frame: {user: {number[item] for item in items} for user, items in frame.groupby("user_id")["item_id"]}
+    found |= ranking(vectors, units, by_user(pandas.concat([parts["train"], parts["valid"]])), by_user(parts["test"]))
     file = args.folder / args.name / f"{args.name}.item"
     if file.exists():
         features = pandas.read_csv(file, sep="\t", dtype=str, keep_default_na=False)

@@ -158,3 +158,44 @@ impl Learner {
 fn add(to: &mut [f32], change: &[f32], share: f32) {
     to.iter_mut().zip(change).for_each(|(to, change)| *to += share * change);
 }
+
+#[cfg(test)]
+mod tests {
+    use rec_core::Init;
+    use rec_data::view::TrainView;
+    use rec_data::{Interactions, Vocabulary};
+
+    use super::*;
+    use crate::online::Factor;
+
+    #[test]
+    fn negatives_follow_the_power_of_popularity_and_are_never_the_positive_or_an_item_without_rows() {
+        // Items 0 to 3 have 16, 1, 81 and 256 rows, item 4 none.
+        let items: Vec<u32> = [(0, 16), (1, 1), (2, 81), (3, 256)].into_iter().flat_map(|(item, n)| vec![item; n]).collect();
+        let data = TrainView::of_all(&Interactions {
+            users: vec![0; items.len()].into(),
+            items: items.into(),
+            user_ids: Vocabulary::numbers(1),
+            item_ids: Vocabulary::numbers(5),
+            ..Interactions::default()
+        });
+        let config = Item2VecConfig { num_negatives: 20, ..Item2VecConfig::default() };
+        let corpus = Corpus::new(&config, &data, 1, 0);
+        let sampler = Sampler::of_trained(config.negative_alpha, data.popularity());
+        let round = Round { config: &config, corpus: &corpus, sampler: &sampler, rate: 0.0, seed: 1, epoch: 0 };
+        let (mut learner, mut outputs) = (Learner::new(8), Factor::new(5, 8, Init::Zeros, 0, 0));
+        learner.draw(&round, 2, 10_000, &mut Rng::keyed(1, Stream::Negatives, 0, 0), &mut outputs);
+        let (mut counts, mut start) = ([0f64; 5], 0);
+        for &end in &learner.ends {
+            assert_eq!(learner.predicted[start], 2, "first the positive");
+            learner.predicted[start + 1..end].iter().for_each(|&item| counts[item as usize] += 1.0);
+            start = end;
+        }
+        // 16^¾ = 8, 1, 81^¾ = 27 and 256^¾ = 64 of a hundred.
+        assert_eq!((counts[2], counts[4]), (0.0, 0.0));
+        for (item, share) in [(0, 0.08), (1, 0.01), (3, 0.64)] {
+            let expected = 200_000.0 * share;
+            assert!((counts[item] - expected).abs() < 5.0 * f64::sqrt(expected), "{counts:?}");
+        }
+    }
+}
