@@ -44,6 +44,8 @@ impl Registry {
         registry.fit::<rec_cf::UserKnn>("user-knn", "items of the users most alike");
         registry.fit::<rec_cf::Ease>("ease", "item–item linear model in closed form");
         registry.fit::<rec_cf::Ials>("ials", "implicit alternating least squares");
+        registry.fit::<rec_cf::PureSvd>("pure-svd", "items by truncated singular vectors");
+        registry.fit::<rec_cf::Item2Vec>("item2vec", "skip-gram and CBOW over histories, as sets or in order");
         registry.fit::<rec_cf::BprSgd>("bpr-sgd", "matrix factorisation, pairwise loss, one update a triple");
         registry.fit::<rec_cf::LogisticMf>("logistic-mf", "matrix factorisation, logistic loss, one update a sample");
         registry.fit::<rec_cf::BiasedMf>("biased-mf", "matrix factorisation with biases, for ratings");

@@ -5,7 +5,10 @@ use rec_core::model::Vectors;
 use rec_core::state::StateWriter;
 use rec_data::rng::{Rng, Stream};
 
-/// Vectors of one side, one after the other, each padded with zeros to whole lines of 16: the padding has no part in any product, and
+/// Numbers of a line of a vector.
+pub(crate) const LINE: usize = 16;
+
+/// Vectors of one side, one after the other, each padded with zeros to whole lines: the padding has no part in any product, and
 /// an update that is linear in the vectors leaves it at zero.
 pub(crate) struct Factor {
     /// Length of a vector.
@@ -17,7 +20,7 @@ pub(crate) struct Factor {
 
 impl Factor {
     pub fn new(rows: usize, size: usize, init: Init, seed: u64, index: u64) -> Self {
-        let dim = size.next_multiple_of(16);
+        let dim = size.next_multiple_of(LINE);
         let mut values = vec![0.0; rows * dim];
         for (to, from) in values.chunks_exact_mut(dim).zip(init.values(seed, index, rows, size).chunks_exact(size)) {
             to[..size].copy_from_slice(from);

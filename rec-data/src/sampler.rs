@@ -56,12 +56,15 @@ impl Sampler {
     }
 
     /// One item.
+    #[inline]
     pub fn draw(&self, rng: &mut Rng) -> u32 {
         match self {
             Sampler::Uniform { num_items } => rng.below(*num_items),
             Sampler::Popularity { stay, alias, .. } => {
                 let slot = rng.below(stay.len() as u32);
-                if rng.unit() < stay[slot as usize] { slot } else { alias[slot as usize] }
+                // Both are read, so that there is no branch: which one it is cannot be guessed.
+                let other = alias[slot as usize];
+                if rng.unit() < stay[slot as usize] { slot } else { other }
             }
         }
     }

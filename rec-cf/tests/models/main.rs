@@ -2,6 +2,7 @@
 //! them, without the tricks that make the models fast.
 
 mod data;
+mod embeddings;
 mod item_item;
 mod neighbours;
 mod neural;

@@ -6,12 +6,16 @@ use rec_cf::bpr::BprConfig;
 use rec_cf::bpr_sgd::BprSgdConfig;
 use rec_cf::gmf::GmfConfig;
 use rec_cf::ials::{IalsConfig, Solver};
+use rec_cf::item2vec::{Item2VecConfig, Method};
 use rec_cf::knn::{ItemKnnConfig, UserKnnConfig};
 use rec_cf::logistic_mf::LogisticMfConfig;
 use rec_cf::mlp::MlpConfig;
 use rec_cf::neumf::NeuMfConfig;
+use rec_cf::pure_svd::PureSvdConfig;
 use rec_cf::slim::SlimConfig;
-use rec_cf::{BiasedMf, Bpr, BprSgd, Ease, Gmf, Ials, ItemKnn, LogisticMf, Mlp, NeuMf, Popularity, Slim, SvdPp, UserKnn};
+use rec_cf::{
+    BiasedMf, Bpr, BprSgd, Ease, Gmf, Ials, Item2Vec, ItemKnn, LogisticMf, Mlp, NeuMf, Popularity, PureSvd, Slim, SvdPp, UserKnn,
+};
 use rec_core::rec_data::Kind;
 use rec_core::rec_data::batch::BatchOptions;
 use rec_core::rec_data::view::TrainView;
@@ -36,7 +40,7 @@ fn gradient<M: Model>(config: &M::Config, data: &Arc<TrainView>) -> Box<dyn Trai
 }
 
 /// Every model of this crate, with a trainer.
-const MODELS: [(&str, Make); 15] = [
+const MODELS: [(&str, Make); 18] = [
     ("popularity", |data| fit::<Popularity>(&Default::default(), data)),
     ("slim", |data| fit::<Slim>(&SlimConfig::default(), data)),
     ("item-knn", |data| fit::<ItemKnn>(&ItemKnnConfig { neighbours: 5, ..ItemKnnConfig::default() }, data)),
@@ -51,6 +55,12 @@ const MODELS: [(&str, Make); 15] = [
     ("svd-pp", |data| fit::<SvdPp>(&Default::default(), data)),
     ("bpr-sgd", |data| fit::<BprSgd>(&BprSgdConfig { learning_rate: 0.05, ..BprSgdConfig::default() }, data)),
     ("logistic-mf", |data| fit::<LogisticMf>(&LogisticMfConfig { embedding_size: 17, ..LogisticMfConfig::default() }, data)),
+    ("item2vec", |data| fit::<Item2Vec>(&Item2VecConfig { window: 3, sample: 0.02, ..Item2VecConfig::default() }, data)),
+    ("item2vec in blocks", |data| {
+        let config = Item2VecConfig { method: Method::Cbow, blocks: 4, block_size: 9, sample: 0.02, ..Item2VecConfig::default() };
+        fit::<Item2Vec>(&config, data)
+    }),
+    ("pure-svd", |data| fit::<PureSvd>(&PureSvdConfig { embedding_size: 6, ..PureSvdConfig::default() }, data)),
     ("bpr", |data| gradient::<Bpr>(&BprConfig { embedding_size: 7, l2: 0.01, ..BprConfig::default() }, data)),
     ("gmf", |data| gradient::<Gmf>(&GmfConfig { embedding_size: 7, init_std: 0.5, ..GmfConfig::default() }, data)),
     ("mlp", |data| gradient::<Mlp>(&MlpConfig { hidden_sizes: vec![17, 5], dropout: 0.3, init_std: 0.5, ..MlpConfig::default() }, data)),
