@@ -9,9 +9,9 @@ use serde::Serialize;
 use crate::rows::Rows;
 use crate::{Flat, Index, Metric};
 
-/// A measurement goes on until this many seconds, and for at most so many passes over the queries.
-const SECONDS: f64 = 0.5;
-const MOST_PASSES: usize = 5;
+/// Passes over the queries go on until they took this many seconds, or gave so many answers.
+const SECONDS: f64 = 0.2;
+const ANSWERS: usize = 20_000;
 
 /// Queries, and how far away the farthest of the `k` nearest vectors of each is.
 pub struct Truth {
@@ -81,8 +81,8 @@ impl Truth {
         };
         let queries = || self.queries.par_chunks_exact(dim);
         let hits = queries().zip(&self.farthest).map(hits).collect::<Result<Vec<usize>>>()?.iter().sum::<usize>();
-        let (mut latencies, mut passes, mut seconds) = (Vec::new(), 0, 0.0);
-        while passes < MOST_PASSES && seconds < SECONDS {
+        let (mut latencies, mut seconds) = (Vec::new(), 0.0);
+        while latencies.len() < ANSWERS && seconds < SECONDS {
             let pass = Instant::now();
             let one = |query| -> Result<f64> {
                 let start = Instant::now();
@@ -91,7 +91,6 @@ impl Truth {
             };
             latencies.extend(queries().map(one).collect::<Result<Vec<f64>>>()?);
             seconds += pass.elapsed().as_secs_f64();
-            passes += 1;
         }
         latencies.sort_by(f64::total_cmp);
         let at = |share: f64| latencies[((latencies.len() as f64 * share).ceil() as usize).clamp(1, latencies.len()) - 1];
