@@ -481,8 +481,7 @@ fn exported_vectors_and_a_saved_index_give_what_is_recommended() {
     place.trained("ease", "ease", &[]);
     place.run(&["export", "ease", "--out", "no"]).refuses(2, &["`ease` has no vectors"]);
     assert!(!place.path("no").exists());
-    let answer = place.run(&["export", "bpr", "--qdrant", "http://127.0.0.1:9", "--collection", "films"]);
-    if cfg!(feature = "qdrant") { answer.refuses(4, &["127.0.0.1:9"]) } else { answer.refuses(2, &["--features qdrant"]) }
+    place.run(&["export", "bpr", "--qdrant", "http://127.0.0.1:9", "--collection", "films"]).refuses(4, &["127.0.0.1:9"]);
 }
 
 #[test]

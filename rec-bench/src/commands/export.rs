@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::Args;
 
 use super::say;
-use crate::export::write_vectors;
+use crate::export::{upsert, write_vectors};
 use crate::runner::{Bench, learned_from};
-use crate::vectors::{IdVectors, RunVectors};
+use crate::vectors::RunVectors;
 
 const AFTER: &str = "\
 Writes items.npy (float32, one vector a row), item_ids.npy (raw ids in the same order) and
@@ -27,7 +27,7 @@ pub(super) struct ExportArgs {
     /// The folder to write into
     #[arg(long, value_name = "FOLDER", required_unless_present = "qdrant")]
     out: Option<PathBuf>,
-    /// Sends the items' vectors to a Qdrant server, each with its raw id; needs a build with `--features qdrant`
+    /// Sends the items' vectors to a Qdrant server, each with its raw id
     #[arg(long, value_name = "URL", requires = "collection")]
     qdrant: Option<String>,
     /// The collection there; it is made where it is missing
@@ -54,14 +54,4 @@ pub(super) fn run(args: &ExportArgs, bench: &Bench) -> Result<()> {
         say(&format!("{} items sent to {url}, collection {collection}\n", vectors.items.ids.len()))?;
     }
     Ok(())
-}
-
-#[cfg(feature = "qdrant")]
-fn upsert(url: &str, collection: &str, vectors: &IdVectors, distance: &str) -> Result<()> {
-    crate::export::upsert(url, collection, vectors, distance)
-}
-
-#[cfg(not(feature = "qdrant"))]
-fn upsert(_: &str, _: &str, _: &IdVectors, _: &str) -> Result<()> {
-    rec_data::fail!(Usage, "this program was built without Qdrant: build it with `--features qdrant`")
 }
