@@ -28,6 +28,8 @@ pub struct FieldsBatch {
     pub histories: Vec<Csr>,
     /// `[B]`, 0 or 1; empty of rows that are asked about.
     pub labels: Vec<f32>,
+    /// `[B]`, the values that the labels were made of: ratings, seconds watched; of drawn rows 0, and as absent as labels.
+    pub values: Vec<f32>,
 }
 
 struct Source {

@@ -15,6 +15,8 @@ pub struct LabelledRows {
     encoded: Arc<Encoded>,
     rows: Rows,
     labels: Column<f32>,
+    /// What the labels were made of.
+    values: Column<f32>,
     threshold: Option<f32>,
 }
 
@@ -32,14 +34,21 @@ pub struct Question<'a> {
 }
 
 impl LabelledRows {
-    /// `rows` of the data that was encoded, and the label of each, 0 or 1: whether its value is at least `threshold`, or else above 0.
+    /// `rows` of the data that was encoded, the label of each, 0 or 1, and the value that it was made of: whether that is at least `threshold`, or
+    /// else above 0.
     ///
     /// # Panics
-    /// where there is not a label for each row.
-    pub fn new(encoded: &Arc<Encoded>, rows: impl Into<Rows>, labels: impl Into<Column<f32>>, threshold: Option<f32>) -> Self {
-        let (rows, labels) = (rows.into(), labels.into());
-        assert_eq!(rows.len(), labels.len(), "a label for each row");
-        Self { encoded: Arc::clone(encoded), rows, labels, threshold }
+    /// where there is not a label and a value for each row.
+    pub fn new(
+        encoded: &Arc<Encoded>,
+        rows: impl Into<Rows>,
+        labels: impl Into<Column<f32>>,
+        values: impl Into<Column<f32>>,
+        threshold: Option<f32>,
+    ) -> Self {
+        let (rows, labels, values) = (rows.into(), labels.into(), values.into());
+        assert_eq!((labels.len(), values.len()), (rows.len(), rows.len()), "a label and a value for each row");
+        Self { encoded: Arc::clone(encoded), rows, labels, values, threshold }
     }
 
     /// The number of rows.
@@ -62,6 +71,11 @@ impl LabelledRows {
         &self.labels
     }
 
+    /// The value of each row, which its label was made of.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
     /// The user of each row.
     pub fn users(&self) -> Vec<u32> {
         self.rows.iter().map(|row| self.encoded.user(row)).collect()
@@ -81,7 +95,7 @@ impl LabelledRows {
     }
 
     /// [`batch`](Self::batch), and after its rows one for each of `drawn`: as the row at the first number, but of the item that is the
-    /// second, and with the label 0.
+    /// second, and with the label and the value 0.
     ///
     /// # Panics
     /// where there is no such row.
@@ -89,8 +103,8 @@ impl LabelledRows {
         let place = |&at: &u32| self.encoded.place(self.rows.get(at as usize));
         let other = |(at, item): &(u32, u32)| Place { item: *item, ..place(at) };
         let places: Vec<Place> = at.iter().map(place).chain(drawn.iter().map(other)).collect();
-        let labels = at.iter().map(|&i| self.labels[i as usize]).chain(drawn.iter().map(|_| 0.0));
-        self.shown(&places, labels.collect(), lists)
+        let told = |column: &[f32]| at.iter().map(|&i| column[i as usize]).chain(drawn.iter().map(|_| 0.0)).collect();
+        self.shown(&places, told(&self.labels), told(&self.values), lists)
     }
 
     /// What rows would show that `questions` ask about, one an item, question after question. They have no labels.
@@ -112,7 +126,7 @@ impl LabelledRows {
         for (q, past) in questions.iter().zip(&pasts) {
             places.extend(q.items.iter().map(|&item| Place { user: q.user, item, at: When::Now(past) }));
         }
-        Ok(self.shown(&places, Vec::new(), lists))
+        Ok(self.shown(&places, Vec::new(), Vec::new(), lists))
     }
 
     /// Whether all fields are known before there is a row.
@@ -131,12 +145,13 @@ impl LabelledRows {
         Ok(())
     }
 
-    fn shown(&self, places: &[Place], labels: Vec<f32>, lists: bool) -> FieldsBatch {
+    fn shown(&self, places: &[Place], labels: Vec<f32>, values: Vec<f32>, lists: bool) -> FieldsBatch {
         FieldsBatch {
             rows: places.len(),
             entries: self.encoded.entries(places, lists),
             histories: if lists { self.encoded.histories(places) } else { Vec::new() },
             labels,
+            values,
         }
     }
 }
