@@ -323,15 +323,15 @@ impl Row {
         for source in self.sources(table)? {
             let configs = source.configs(table, registry)?;
             require!(
-                configs.len() == runs,
+                configs.len() >= runs,
                 Usage,
-                "{}: `{}` has {runs} runs and starts from `{}`, which has {}: give both the same number of seeds",
+                "{}: `{}` has {runs} runs and starts from `{}`, which has {}: give that at least as many seeds",
                 table.id,
                 self.name,
                 source.name,
                 configs.len()
             );
-            for (run, (config, _)) in configs.iter().enumerate() {
+            for (run, (config, _)) in configs.iter().enumerate().take(runs) {
                 starts[run].push(toml::Value::String(source.folder_name(config, run)?));
             }
         }
