@@ -50,8 +50,9 @@ pub struct Item2VecConfig {
     pub num_negatives: usize,
     /// Negatives are drawn ∝ (training rows of an item)^this, of the items that have any.
     pub negative_alpha: f64,
-    /// Whether all contexts of an item share its negatives (Ji et al., arXiv:1604.04661), which is faster. Of skip-gram.
-    pub share_negatives: bool,
+    /// How many contexts of an item share its negatives, and are learned from at once (Ji et al., arXiv:1604.04661): faster, and as stable
+    /// as long as they are few. word2vec has 1. Of skip-gram.
+    pub contexts_per_draw: usize,
     /// t: an item with a share f of all rows is read with the probability (√(f/t) + 1)·t/f, where that is below 1; 0 reads all rows.
     pub sample: f64,
     /// Which vectors are an item's in the end.
@@ -112,7 +113,7 @@ impl Default for Item2VecConfig {
             reduce_window: true,
             num_negatives: 15,
             negative_alpha: 0.75,
-            share_negatives: false,
+            contexts_per_draw: 1,
             sample: 0.001,
             vectors: Learned::Input,
             score: Closeness::Cosine,
@@ -137,10 +138,11 @@ impl ModelConfig for Item2VecConfig {
         );
         require!(self.num_negatives > 0, Usage, "`num_negatives` is 0: it must be at least 1");
         require!(self.negative_alpha.is_finite(), Usage, "`negative_alpha` is {}: it must be a finite number", self.negative_alpha);
+        require!(self.contexts_per_draw > 0, Usage, "`contexts_per_draw` is 0: it must be at least 1");
         require!(
-            self.method == Method::SkipGram || !self.share_negatives,
+            self.method == Method::SkipGram || self.contexts_per_draw == 1,
             Usage,
-            "`share_negatives` belongs to `method = \"skip-gram\"`: in CBOW an item's contexts are one"
+            "`contexts_per_draw` belongs to `method = \"skip-gram\"`: in CBOW an item's contexts are one"
         );
         require!(self.sample >= 0.0 && self.sample.is_finite(), Usage, "`sample` is {}: it must be at least 0", self.sample);
         require!((1..=MOST_BLOCKS).contains(&self.blocks), Usage, "`blocks` is {}: it must lie in [1, {MOST_BLOCKS}]", self.blocks);

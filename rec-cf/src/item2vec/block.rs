@@ -28,9 +28,9 @@ pub(super) struct Learner {
     list: Vec<u32>,
     /// Places of the contexts' input vectors.
     contexts: Vec<u32>,
-    /// Places of the output vectors of the positive item and its negatives: of one context after the other, or of all together.
+    /// Places of the output vectors of the positive item and its negatives, draw after draw.
     predicted: Vec<u32>,
-    /// Where those of each context end.
+    /// Where those of each draw end.
     ends: Vec<usize>,
 }
 
@@ -75,16 +75,13 @@ impl Learner {
         if self.contexts.is_empty() {
             return;
         }
-        let alone = config.method == Method::SkipGram && !config.share_negatives;
-        self.draw(round, self.list[centre], if alone { self.contexts.len() } else { 1 }, rng, outputs);
+        let times = if config.method == Method::SkipGram { self.contexts.len().div_ceil(config.contexts_per_draw) } else { 1 };
+        self.draw(round, self.list[centre], times, rng, outputs);
+        let all = self.contexts.len() as f32;
         match config.method {
-            Method::SkipGram if alone => self.each_context(round.rate, inputs.values(), outputs.values()),
-            Method::SkipGram => self.all_contexts(round.rate, inputs.values(), outputs.values()),
+            Method::SkipGram => self.each_context(round, inputs.values(), outputs.values()),
             Method::Cbow => self.mean_of_contexts(round.rate, 1.0, inputs.values(), outputs.values()),
-            Method::CorrectedCbow => {
-                let share = 1.0 / self.contexts.len() as f32;
-                self.mean_of_contexts(round.rate, share, inputs.values(), outputs.values());
-            }
+            Method::CorrectedCbow => self.mean_of_contexts(round.rate, 1.0 / all, inputs.values(), outputs.values()),
         }
     }
 
@@ -106,31 +103,21 @@ impl Learner {
         }
     }
 
+    /// Those that share their negatives at once.
     #[inline(always)]
-    fn each_context(&mut self, rate: f32, inputs: &mut [f32], outputs: &mut [f32]) {
+    fn each_context(&mut self, round: &Round, inputs: &mut [f32], outputs: &mut [f32]) {
         let dim = self.step.dim();
         let mut start = 0;
-        for (&context, &end) in self.contexts.iter().zip(&self.ends) {
-            let input = &mut inputs[context as usize * dim..][..dim];
+        for (contexts, &end) in self.contexts.chunks(round.config.contexts_per_draw).zip(&self.ends) {
             self.step.hidden.clear();
-            self.step.hidden.extend_from_slice(input);
-            self.step.learn(outputs, &self.predicted[start..end], rate);
-            add(input, &self.step.change, 1.0);
+            for &context in contexts {
+                self.step.hidden.extend_from_slice(&inputs[context as usize * dim..][..dim]);
+            }
+            self.step.learn(outputs, &self.predicted[start..end], round.rate);
+            for (&context, change) in contexts.iter().zip(self.step.change.chunks_exact(dim)) {
+                add(&mut inputs[context as usize * dim..][..dim], change, 1.0);
+            }
             start = end;
-        }
-        self.steps += self.contexts.len() as u64;
-    }
-
-    #[inline(always)]
-    fn all_contexts(&mut self, rate: f32, inputs: &mut [f32], outputs: &mut [f32]) {
-        let dim = self.step.dim();
-        self.step.hidden.clear();
-        for &context in &self.contexts {
-            self.step.hidden.extend_from_slice(&inputs[context as usize * dim..][..dim]);
-        }
-        self.step.learn(outputs, &self.predicted, rate);
-        for (&context, change) in self.contexts.iter().zip(self.step.change.chunks_exact(dim)) {
-            add(&mut inputs[context as usize * dim..][..dim], change, 1.0);
         }
         self.steps += self.contexts.len() as u64;
     }

@@ -83,27 +83,24 @@ impl Reference {
             let change = self.step(&mean, &predicted(), rate);
             let share = if config.method == Method::Cbow { 1.0 } else { 1.0 / contexts.len() as f64 };
             contexts.iter().for_each(|&c| self.add(c, &change, share));
-        } else if config.share_negatives {
+            return;
+        }
+        // All negatives are drawn before the first context is learned from.
+        let draws: Vec<Vec<usize>> = contexts.chunks(config.contexts_per_draw).map(|_| predicted()).collect();
+        for (contexts, predicted) in contexts.chunks(config.contexts_per_draw).zip(&draws) {
             // All from the values before: of each context the change alone, then the sum of them.
-            let (before, predicted) = (self.outputs.clone(), predicted());
+            let before = self.outputs.clone();
             let mut after = before.clone();
             let vectors: Matrix = contexts.iter().map(|&c| self.inputs[c].clone()).collect();
             for (&c, h) in contexts.iter().zip(&vectors) {
                 self.outputs.clone_from(&before);
-                let change = self.step(h, &predicted, rate);
+                let change = self.step(h, predicted, rate);
                 self.add(c, &change, 1.0);
                 for ((after, moved), before) in after.iter_mut().zip(&self.outputs).zip(&before) {
                     after.iter_mut().zip(moved).zip(before).for_each(|((after, moved), before)| *after += moved - before);
                 }
             }
             self.outputs = after;
-        } else {
-            // All negatives are drawn before the first context is learned from.
-            let predicted: Vec<Vec<usize>> = contexts.iter().map(|_| predicted()).collect();
-            for (&c, predicted) in contexts.iter().zip(&predicted) {
-                let change = self.step(&self.inputs[c].clone(), predicted, rate);
-                self.add(c, &change, 1.0);
-            }
         }
     }
 }
@@ -128,7 +125,7 @@ fn item2vec_makes_the_updates_of_its_formulas_for_the_draws_of_its_epochs() {
         ("shuffled sets", Item2VecConfig { window: 2, ..whole.clone() }),
         ("skip-gram", sequences.clone()),
         ("the whole window", Item2VecConfig { reduce_window: false, ..sequences.clone() }),
-        ("shared negatives", Item2VecConfig { share_negatives: true, ..sequences.clone() }),
+        ("shared negatives", Item2VecConfig { contexts_per_draw: 3, ..sequences.clone() }),
         ("CBOW", Item2VecConfig { method: Method::Cbow, ..sequences.clone() }),
         ("corrected CBOW", Item2VecConfig { method: Method::CorrectedCbow, negative_alpha: 0.0, ..sequences }),
     ] {
@@ -139,7 +136,7 @@ fn item2vec_makes_the_updates_of_its_formulas_for_the_draws_of_its_epochs() {
         let model: Item2Vec = fitted(&config, &data, 4, 3);
         assert_close(&vectors(&model), &reference.inputs, 1e-4, what);
         let largest = reference.inputs.iter().flatten().fold(0f64, |most, v| most.max(v.abs()));
-        assert!(largest > 0.3, "{what}: the vectors moved from their start, {largest}");
+        assert!(largest > 0.15, "{what}: the vectors moved from their start, {largest}");
         // Scores: the mean of the history's vectors.
         let has = has(&data);
         let mean = |u: usize, k: usize| {
@@ -157,17 +154,17 @@ fn vectors(model: &dyn Score) -> Matrix {
     vectors.values.chunks(vectors.dim).map(|row| row.iter().map(|&v| f64::from(v)).collect()).collect()
 }
 
-/// How many of the five groups of four items are each item's three nearest by cosine.
-fn found_groups(model: &Item2Vec) -> usize {
+/// Of each item's three nearest by cosine, the share that is of its group of four; 3/19 by chance.
+fn found_groups(model: &Item2Vec) -> f64 {
     let vectors = vectors(model);
     let cosine =
         |a: usize, b: usize| dot(&vectors[a], &vectors[b]) / (dot(&vectors[a], &vectors[a]) * dot(&vectors[b], &vectors[b])).sqrt();
-    let whole = |item: &usize| {
-        let mut others: Vec<usize> = (0..20).filter(|other| other != item).collect();
-        others.sort_by(|&a, &b| cosine(*item, b).total_cmp(&cosine(*item, a)));
-        others[..3].iter().all(|other| other / 4 == item / 4)
+    let own = |item: usize| {
+        let mut others: Vec<usize> = (0..20).filter(|&other| other != item).collect();
+        others.sort_by(|&a, &b| cosine(item, b).total_cmp(&cosine(item, a)));
+        others[..3].iter().filter(|&other| other / 4 == item / 4).count()
     };
-    (0..20).filter(whole).count() / 4
+    (0..20).map(own).sum::<usize>() as f64 / 60.0
 }
 
 /// Users whose histories are runs of four items of a group, one run after the other. In all histories together each item is as often with
@@ -176,8 +173,8 @@ fn runs(groups_of_a_user: usize) -> Arc<TrainView> {
     let mut rng = Rng::keyed(8, Stream::Split, 0, 0);
     let mut pairs = Vec::new();
     for user in 0..USERS as u32 {
-        let mut groups: Vec<u32> = (0..5).collect();
-        rng.shuffle(&mut groups);
+        let mut groups: Vec<u32> = (0..5).map(|group| (user + group) % 5).collect();
+        rng.shuffle(&mut groups[1..]);
         for group in &groups[..groups_of_a_user] {
             let mut items: Vec<u32> = (0..4).map(|i| 4 * group + i).collect();
             rng.shuffle(&mut items);
@@ -189,17 +186,26 @@ fn runs(groups_of_a_user: usize) -> Arc<TrainView> {
 
 #[test]
 fn planted_groups_are_found_by_sets_where_histories_hold_them_and_by_windows_where_only_neighbours_do() {
-    let sets = Item2VecConfig { embedding_size: 16, learning_rate: 0.05, decay_epochs: 60, sample: 0.0, ..Item2VecConfig::default() };
-    let windows = Item2VecConfig { histories: Histories::Sequences, window: 2, ..sets.clone() };
-    let of = |config: &Item2VecConfig, data: &TrainView| found_groups(&fitted(config, data, 1, 60));
-    assert_eq!(of(&sets, &runs(1)), 5, "one group a user");
+    let of = |config: &Item2VecConfig, data: &TrainView| found_groups(&fitted(config, data, 1, config.decay_epochs));
+    let sets = Item2VecConfig { embedding_size: 16, learning_rate: 0.1, decay_epochs: 60, sample: 0.0, ..Item2VecConfig::default() };
+    assert_eq!(of(&sets, &runs(1)), 1.0, "one group a user");
     let all = runs(5);
-    for method in [Method::SkipGram, Method::Cbow, Method::CorrectedCbow] {
-        assert_eq!(of(&Item2VecConfig { method, learning_rate: 0.1, ..windows.clone() }, &all), 5, "{method:?}");
+    assert!(of(&sets, &all) < 0.5, "sets of all items tell nothing");
+    // Longer, and 31 users are learned by heart.
+    let brief = Item2VecConfig { learning_rate: 0.025, decay_epochs: 30, num_negatives: 5, ..sets };
+    let windows = Item2VecConfig { histories: Histories::Sequences, window: 2, ..brief };
+    for (what, config) in [
+        ("skip-gram", windows.clone()),
+        ("CBOW", Item2VecConfig { method: Method::Cbow, ..windows.clone() }),
+        ("corrected CBOW", Item2VecConfig { method: Method::CorrectedCbow, learning_rate: 0.05, ..windows.clone() }),
+        ("shared negatives", Item2VecConfig { contexts_per_draw: 3, ..windows.clone() }),
+        ("three blocks at a time", Item2VecConfig { blocks: 3, block_size: 100, ..windows.clone() }),
+    ] {
+        let found = of(&config, &all);
+        assert!(found > 0.8, "{what}: {found}");
     }
-    assert_eq!(of(&Item2VecConfig { share_negatives: true, ..windows.clone() }, &all), 5, "shared negatives");
-    assert_eq!(of(&Item2VecConfig { blocks: 3, block_size: 100, ..windows.clone() }, &all), 5, "three blocks at a time");
-    assert!(of(&sets, &all) < 2, "sets of all items tell nothing");
+    let far = of(&Item2VecConfig { window: 19, reduce_window: false, ..windows }, &all);
+    assert!(far < 0.5, "windows over all of a history tell nothing: {far}");
 }
 
 #[test]
