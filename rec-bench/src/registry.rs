@@ -95,6 +95,7 @@ impl Registry {
         registry.gradient::<rec_ctr::Dcn>("dcn", "cross layers beside a perceptron (DCNv2)");
         registry.gradient::<rec_ctr::AutoInt>("autoint", "self-attention among the fields of a row");
         registry.gradient::<rec_ctr::Din>("din", "past items weighted by the item asked about");
+        registry.gradient::<rec_ctr::YoutubeRanker>("youtube-ranker", "perceptron whose odds are the expected watch time");
         registry.gradient::<rec_ctr::Bst>("bst", "transformer over past items and the item asked about");
         registry
     }

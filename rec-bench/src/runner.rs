@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rec_core::eval::{Evaluation, Metric, evaluate};
+use rec_core::eval::{Evaluation, Metric, Reliability, evaluate};
 use rec_core::events::{Clock, Event, Events, Sink};
 use rec_core::model::Score;
 use rec_core::protocol::{JudgedBy, Prepared, Protocol};
@@ -83,7 +83,7 @@ impl Bench<'_> {
         let model = trainer.model();
         let can = |m: &&Metric| match m {
             m if m.is_rating() => model.pair_score().is_some(),
-            m if m.is_of_labels() => model.label_score().is_some(),
+            m if m.is_of_labels() => model.label_score().is_some_and(|p| p.gives_odds() || m.is_of_label_order()),
             _ => model.num_items() > 0,
         };
         let metrics: Vec<Metric> = config.protocol.metrics.iter().filter(can).copied().collect();
@@ -102,6 +102,10 @@ impl Bench<'_> {
             environment,
         };
         folder.write_per_user(&evaluation, learned.user_ids())?;
+        if let Ok(rows) = learned.labelled() {
+            folder.write("encoders.json", rows.encoders().to_json()?.as_bytes())?;
+        }
+        let reliability = Reliability::new(trainer.model(), &prepared.views.test)?;
         let vectors = trainer.model().item_vectors();
         let map = match &vectors {
             Some(vectors) => Items::new(&prepared.interactions, &learned.popularity())
@@ -110,12 +114,12 @@ impl Bench<'_> {
             None => None,
         };
         if self.board {
-            write_board(&folder, &config, trainer.model(), &prepared, &evaluation, &result)?;
+            write_board(&folder, &config, trainer.model(), &prepared, (&evaluation, reliability.as_ref()), &result)?;
             if let Some(vectors) = &vectors {
                 write_vectors(&folder.file("tb/run"), &prepared.interactions, vectors, map.as_ref())?;
             }
         }
-        folder.write("report.html", report::run_page(&folder, &config, &result, map.as_ref())?.as_bytes())?;
+        folder.write("report.html", report::run_page(&folder, &config, &result, reliability.as_ref(), map.as_ref())?.as_bytes())?;
         folder.write_json("result.json", &result)?;
         Ok(result)
     }
@@ -331,13 +335,14 @@ fn group(config: &RunConfig) -> Result<String> {
     Ok(format!("{}-{}", config.name, &hash[..8]))
 }
 
-/// Config, protocol, hyper-parameters with their results, precision–recall curve of the first evaluated users.
+/// Config, protocol, hyper-parameters with their results, precision–recall curve of the first evaluated users, calibration of labels: the
+/// observed share of each bucket stands at its predicted one, in percent.
 fn write_board(
     folder: &RunFolder,
     config: &RunConfig,
     model: &dyn Score,
     prepared: &Prepared,
-    evaluation: &Evaluation,
+    (evaluation, reliability): (&Evaluation, Option<&Reliability>),
     result: &RunResult,
 ) -> Result<()> {
     let mut board = EventWriter::create(&folder.file("tb/run"))?;
@@ -359,6 +364,12 @@ fn write_board(
         && let Some((labels, probabilities)) = report::labelled_scores(model, &prepared.views.test)?
     {
         board.pr_curve("test/relevant_among_all", epoch, &labels, &probabilities, None, 201)?;
+    }
+    if let Some(reliability) = reliability {
+        for group in &reliability.buckets {
+            board.scalar("test/observed_by_predicted_percent", (100.0 * group.predicted).round() as u64, group.observed)?;
+        }
+        board.text("calibration", epoch, &report::calibration_markdown(reliability))?;
     }
     board.session_end(SessionStatus::Success)?;
     board.flush()

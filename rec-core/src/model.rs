@@ -146,6 +146,11 @@ pub trait LabelScore {
         false
     }
 
+    /// Whether logits are what [`logits`](Self::logits) says; else rows are only ordered by them.
+    fn gives_odds(&self) -> bool {
+        true
+    }
+
     /// One logit a row: the natural logarithm of the odds that its label is 1.
     ///
     /// # Errors

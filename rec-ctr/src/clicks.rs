@@ -23,6 +23,9 @@ pub trait Network: Sized + 'static {
     /// Whether it wants histories as lists beside the other fields; else a history is a field of several features.
     const LISTS: bool = false;
 
+    /// Whether its logits are log-odds of the label; else rows are only ordered by them.
+    const ODDS: bool = true;
+
     /// Makes the parameters for such rows.
     ///
     /// # Errors
@@ -46,13 +49,18 @@ pub trait Network: Sized + 'static {
         Ok(None)
     }
 
+    /// What each row's log loss is multiplied by; `None` where every row counts the same.
+    fn weights(_batch: &FieldsBatch) -> Option<Vec<f32>> {
+        None
+    }
+
     /// What it carries from step to step beside its parameters, with names: running means of activations.
     fn carried(&self) -> Vec<(String, Tensor)> {
         Vec::new()
     }
 }
 
-/// A [`Network`] as a model: minimises mean −(y ln σ(x) + (1 − y) ln(1 − σ(x))).
+/// A [`Network`] as a model: minimises mean −w (y ln σ(x) + (1 − y) ln(1 − σ(x))).
 pub struct Clicks<N> {
     network: N,
     device: Device,
@@ -82,7 +90,9 @@ impl<N: Network> Model for Clicks<N> {
         let rows = Taken::new(batch, self.device)?;
         let logits = self.network.logits(&rows)?;
         let labels = Tensor::from_slice(&batch.labels).f_to_device(self.device)?;
-        let loss = WeightedBce { positive_weight: 1.0 }.loss(&LossInput::Labelled { logits: &logits, labels: &labels, weights: None })?;
+        let weights = N::weights(batch).map(|w| Tensor::from_slice(&w).f_to_device(self.device)).transpose()?;
+        let judged = LossInput::Labelled { logits: &logits, labels: &labels, weights: weights.as_ref() };
+        let loss = WeightedBce { positive_weight: 1.0 }.loss(&judged)?;
         Ok(match self.network.penalty(&rows)? {
             Some(penalty) => loss + penalty,
             None => loss,
@@ -107,6 +117,10 @@ impl<N: Network> Score for Clicks<N> {
 impl<N: Network> LabelScore for Clicks<N> {
     fn wants_lists(&self) -> bool {
         N::LISTS
+    }
+
+    fn gives_odds(&self) -> bool {
+        N::ODDS
     }
 
     fn logits(&self, rows: &FieldsBatch) -> Result<Vec<f32>> {

@@ -220,7 +220,7 @@ mod tests {
         let mut model = FfmSgd { config, seed: 1, fields, squares: vec![1.0; start.len()], weights: start.clone() };
         // Field 1 of the first row has two features.
         let entries = Csr::from_parts(vec![0, 1, 3, 4, 5, 6, 7], vec![0, 2, 3, 6, 1, 2, 5], vec![1.0, 0.5, 0.5, 2.0, 1.0, 1.0, -1.0], 7);
-        let batch = FieldsBatch { rows: 2, entries, histories: Vec::new(), labels: vec![1.0, 0.0] };
+        let batch = FieldsBatch { rows: 2, entries, histories: Vec::new(), labels: vec![1.0, 0.0], values: vec![1.0, 0.0] };
         let mut w: Vec<f64> = start.iter().map(|&v| f64::from(v)).collect();
         let mut g = vec![1f64; w.len()];
         let first = vec![(0, 0, 1.0), (1, 2, 0.5), (1, 3, 0.5), (2, 6, 2.0)];

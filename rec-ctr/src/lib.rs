@@ -22,6 +22,7 @@ pub mod lr;
 pub mod poly2;
 pub mod rate;
 pub mod wide_deep;
+pub mod youtube_ranker;
 
 pub use autoint::AutoInt;
 pub use bst::Bst;
@@ -37,6 +38,7 @@ pub use lr::Lr;
 pub use poly2::Poly2;
 pub use rate::Rate;
 pub use wide_deep::WideDeep;
+pub use youtube_ranker::YoutubeRanker;
 
 use anyhow::Result;
 use rec_data::require;

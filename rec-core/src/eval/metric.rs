@@ -120,6 +120,11 @@ impl Metric {
         matches!(self.kind, Auc | Gauc | LogLoss | RelativeInformation | Calibration)
     }
 
+    /// Whether of the predicted labels of rows only their order matters.
+    pub fn is_of_label_order(&self) -> bool {
+        matches!(self.kind, MetricKind::Auc | MetricKind::Gauc)
+    }
+
     /// Whether it is computed from ranked items.
     pub fn is_ranking(&self) -> bool {
         !self.is_rating() && !self.is_of_labels()

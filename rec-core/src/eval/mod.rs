@@ -9,6 +9,7 @@ mod pointwise;
 mod product;
 mod ranking;
 mod rating;
+mod reliability;
 mod top_k;
 
 pub use evaluator::{Evaluation, evaluate, top_items};
@@ -17,3 +18,4 @@ pub use neighbours::nearest_by_cosine;
 pub use pointwise::{Grouped, auc, gauc, log_loss};
 pub use product::{ItemPanels, dot};
 pub use rating::{mean_absolute_error, root_mean_squared_error};
+pub use reliability::{Group, Reliability};

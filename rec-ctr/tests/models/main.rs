@@ -1,8 +1,11 @@
 //! The models against `reference/`, and what a user may rely on: special cases, learning, repeats, refusals.
 
+mod watches;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rec_core::eval::Reliability;
 use rec_core::events::Events;
 use rec_core::model::ModelConfig;
 use rec_core::optim::OptimizerConfig;
@@ -17,11 +20,10 @@ use rec_core::rec_data::view::{Asking, Views, views};
 use rec_core::rec_data::{Interactions, Vocabulary};
 use rec_core::state::{StateReader, StateWriter};
 use rec_core::tch::{Device, no_grad};
-use rec_core::train::FitTrainer;
-use rec_core::train::{EpochEnd, GradientConfig, GradientTrainer, Interrupt, Pause, Trainer};
+use rec_core::train::{EpochEnd, FitTrainer, GradientConfig, GradientTrainer, Interrupt, Pause, Trainer};
 use rec_core::{Model, Params, Score};
 use rec_ctr::rate::RateConfig;
-use rec_ctr::{AutoInt, Bst, Dcn, DeepFm, Din, Ffm, Fm, FwFm, Lr, Poly2, Rate, WideDeep};
+use rec_ctr::{AutoInt, Bst, Dcn, DeepFm, Din, Ffm, Fm, FwFm, Lr, Poly2, Rate, WideDeep, YoutubeRanker};
 use serde_json::Value;
 
 /// Libtorch's generator is one for the process: who draws from it holds this.
@@ -123,9 +125,10 @@ fn follows<M: Model<Batch = FieldsBatch>>(reference: &Value, case: &Value, lists
         let columns = numbers(&of["columns"]).into_iter().map(|v| v as u32).collect();
         Csr::from_parts(starts, columns, numbers(&of[values]).into_iter().map(|v| v as f32).collect(), 19)
     };
-    let labels: Vec<f32> = numbers(&reference["labels"]).into_iter().map(|v| v as f32).collect();
+    let column = |name: &str| -> Vec<f32> { numbers(&reference[name]).into_iter().map(|v| v as f32).collect() };
+    let (labels, values) = (column("labels"), column("watched"));
     let histories = if lists { vec![matrix(&reference["past"], "ages")] } else { Vec::new() };
-    let batch = FieldsBatch { rows: labels.len(), entries: matrix(reference, "values"), histories, labels };
+    let batch = FieldsBatch { rows: labels.len(), entries: matrix(reference, "values"), histories, labels, values };
     near(&logits(&model, &batch), &numbers(&case["logits"]), 1e-5, &format!("{what}, logits"));
     let loss = model.loss(&batch).expect("a loss");
     near(&[loss.double_value(&[])], &[case["loss"].as_f64().expect("a number")], 1e-5, what);
@@ -167,11 +170,12 @@ fn logits_loss_and_gradients_are_those_of_the_formulas() {
             "autoint" => follows::<AutoInt>(&reference, case, false),
             "din" => follows::<Din>(&reference, case, true),
             "bst" => follows::<Bst>(&reference, case, true),
+            "youtube-ranker" => follows::<YoutubeRanker>(&reference, case, false),
             other => panic!("no model is called {other}"),
         }
         seen += 1;
     }
-    assert_eq!(seen, 13);
+    assert_eq!(seen, 14);
 }
 
 fn how(learning_rate: f64) -> GradientConfig {
@@ -393,6 +397,20 @@ fn rates_and_metrics_of_labels_are_those_of_plain_loops() {
     let metrics: Vec<_> = names.iter().map(|name| name.parse().expect("a metric's name")).collect();
     let found = rec_core::eval::evaluate(trainer.model(), &views.test, &views.train, &metrics).expect("measured");
     near(&found.values.iter().map(|v| v.1).collect::<Vec<_>>(), &expected, 1e-6, "auc, gauc, logloss, relative information, calibration");
+    let reliability = Reliability::new(trainer.model(), &views.test).expect("measured").expect("odds of labels");
+    assert!(reliability.buckets.iter().all(|bucket| bucket.rows == 12) && reliability.buckets.len() == 20);
+    assert!(reliability.buckets.is_sorted_by(|a, b| a.predicted <= b.predicted));
+    let clicked: f64 = reliability.buckets.iter().map(|bucket| bucket.rows as f64 * bucket.observed).sum();
+    near(&[clicked], &[positives], 1e-9, "observed in all buckets");
+    let names: Vec<&str> = reliability.fields.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["user", "item", "genres"], "a number has no values");
+    assert_eq!(reliability.fields[1].1.len(), 4);
+    for (item, group) in &reliability.fields[1].1 {
+        let item = item.parse().expect("items are numbers");
+        let labels: Vec<f64> = test.iter().filter(|r| r.1 == item).map(|r| f64::from(r.2)).collect();
+        let (rows, share) = (labels.len() as f64, labels.iter().sum::<f64>() / labels.len() as f64);
+        near(&[group.rows as f64, group.predicted, group.observed], &[rows, probability(item), share], 1e-6, "rows, predicted, observed");
+    }
     let ranking = "ndcg@10".parse().expect("a metric's name");
     let error = rec_core::eval::evaluate(trainer.model(), &views.test, &views.train, &[ranking]).expect_err("ranks nothing");
     assert!(error.to_string().contains("knows 0 items"), "{error}");

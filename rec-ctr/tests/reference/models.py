@@ -24,6 +24,8 @@ ROWS = [
     [[(0, 1.0)], [(7, 1.0)], [(15, 1.0)], [(18, -0.5)]],
 ]
 LABELS = [1.0, 0.0, 0.0, 1.0, 1.0]
+# How long each row was watched: a positive row's weight in the YouTube ranker's loss. The third one was too short to be a positive.
+WATCHED = [12.5, 0.0, 0.25, 3.0, 0.5]
 N = len(SIZES)
 # Past items of each row and how many days ago they were, for the models that look at them; at most MAX_LEN.
 HISTORIES = [[], [(7, 3.5), (8, 0.01)], [(5, 40.0)], [(7, 2.0), (8, 1.0), (10, 0.5)], [(9, 0.2), (7, 0.0)]]
@@ -57,6 +59,8 @@ def shapes(model, c):
         return first_order | {"vectors": (FEATURES, d), "strengths": (N, N)}
     if model == "ffm":
         return first_order | {"vectors": (FEATURES, N * d)}
+    if model == "youtube-ranker":
+        return {"vectors": (FEATURES, d)} | deep | output
     if model in ("wide-deep", "deepfm"):
         return first_order | {"vectors": (FEATURES, d)} | deep | output
     if model == "dcn":
@@ -199,6 +203,8 @@ def logits(model, c, p, learning):
         v = v.reshape(len(ROWS), N, N, -1)
         return linear + sum((v[:, f, g] * v[:, g, f]).sum(1) for f, g in pairs)
     flat, sizes = v.reshape(len(ROWS), -1), c["hidden_sizes"]
+    if model == "youtube-ranker":
+        return run_tower(p, "deep", flat, sizes)
     if model == "wide-deep":
         return linear + run_tower(p, "deep", flat, sizes)
     if model == "deepfm":
@@ -221,7 +227,9 @@ def case(name, model, config, seed):
     torch.manual_seed(seed)
     p = {key: (torch.randn(*shape) * 0.5).requires_grad_() for key, shape in shapes(model, config).items()}
     x = logits(model, config, p, learning=False)
-    loss = F.binary_cross_entropy_with_logits(logits(model, config, p, learning=True), torch.tensor(LABELS))
+    weights = [w if y == 1.0 and model == "youtube-ranker" else 1.0 for y, w in zip(LABELS, WATCHED)]
+    learning = logits(model, config, p, learning=True)
+    loss = F.binary_cross_entropy_with_logits(learning, torch.tensor(LABELS), torch.tensor(weights))
     loss.backward()
     flat = lambda t: [round(v, 12) for v in t.reshape(-1).tolist()]
     return {
@@ -245,6 +253,7 @@ CASES = [
     case("AutoInt+, the paper", "autoint", attention_config | {"as_published": True, "hidden_sizes": [5], "dropout": 0.0}, 10),
     case("DIN", "din", {"embedding_size": 3, "attention_sizes": [4, 3], "hidden_sizes": [5, 4]}, 11),
     case("BST", "bst", {"embedding_size": 2, "num_layers": 2, "num_heads": 2, "dropout": 0.0, "hidden_sizes": [5]}, 12),
+    case("YouTube ranker", "youtube-ranker", {"embedding_size": 3, "hidden_sizes": [5, 4]}, 14),
 ]
 starts, columns, values = [0], [], []
 for fields in ROWS:
@@ -256,5 +265,5 @@ past = {
     "starts": [sum(len(h) for h in HISTORIES[:at]) for at in range(len(HISTORIES) + 1)],
     "columns": [feature for h in HISTORIES for feature, _ in h], "ages": [age for h in HISTORIES for _, age in h],
 }
-out = {"past": past, "starts": starts, "columns": columns, "values": values, "labels": LABELS, "cases": CASES}
+out = {"past": past, "starts": starts, "columns": columns, "values": values, "labels": LABELS, "watched": WATCHED, "cases": CASES}
 (pathlib.Path(__file__).parent / "models.json").write_text(json.dumps(out) + "\n")

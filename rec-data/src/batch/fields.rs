@@ -24,6 +24,8 @@ pub struct FieldsBatch {
     pub histories: Vec<Csr>,
     /// `[B]`, 0 or 1.
     pub labels: Vec<f32>,
+    /// `[B]`, the values that the labels were made of: ratings, seconds watched.
+    pub values: Vec<f32>,
 }
 
 struct Source {

@@ -1,21 +1,18 @@
 //! The features of all rows of a data set, each stored once a user, an item or a row.
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::path::Path;
 
 use anyhow::Result;
 
 use super::encoder::{Encoders, Field, FieldKind, RESERVED};
+use super::history::{days, past};
 use super::matrix::{Matrix, Words};
 use super::raw::{Of, Raw, raw};
 use super::spec::Encoding;
 use crate::csr::Csr;
 use crate::windows::Windows;
 use crate::{Interactions, Rows};
-
-/// What days are counted in.
-const SECONDS_OF_A_DAY: f64 = 86_400.0;
 
 /// Features of every row.
 #[derive(Debug)]
@@ -42,16 +39,16 @@ struct Column {
 enum Features {
     /// One a place.
     One(Vec<u32>),
-    /// One a place, and its value.
-    Valued(Vec<u32>, Vec<f32>),
+    /// One a place, and its value; three where it is that of powers.
+    Valued { features: Vec<u32>, values: Vec<f32>, powers: Option<u32> },
     /// Any number a place: where each place ends, and the features.
     Several(Vec<usize>, Vec<u32>),
     /// A list a row, oldest first, with the day of each.
     Past(Windows),
     /// One a row: the word at this place of the row.
     Word(usize),
-    /// One a row, and its value: the bits of the word at this place of the row, NaN where it is missing.
-    ValuedWord { at: usize, present: u32, missing: u32 },
+    /// One a row, and its value: the bits of the word at this place of the row, NaN where it is missing; three where it is that of powers.
+    ValuedWord { at: usize, present: u32, missing: u32, powers: Option<u32> },
 }
 
 impl Encoded {
@@ -115,9 +112,9 @@ impl Encoded {
                             values.push(1.0);
                         }
                     }
-                    Features::Valued(features, numbers) => {
-                        ids.push(features[place]);
-                        values.push(numbers[place]);
+                    Features::Valued { features, values: numbers, powers } => {
+                        let feature = features[place];
+                        push_number(feature, numbers[place], *powers == Some(feature), &mut ids, &mut values);
                     }
                     Features::Several(ends, features) => several(&features[if place == 0 { 0 } else { ends[place - 1] }..ends[place]]),
                     Features::Past(windows) => several(windows.row(place)),
@@ -127,10 +124,10 @@ impl Encoded {
                             values.push(1.0);
                         }
                     }
-                    Features::ValuedWord { at, present, missing } => {
+                    Features::ValuedWord { at, present, missing, powers } => {
                         let value = f32::from_bits(words[*at]);
-                        ids.push(if value.is_nan() { *missing } else { *present });
-                        values.push(if value.is_nan() { 1.0 } else { value });
+                        let (feature, value) = if value.is_nan() { (*missing, 1.0) } else { (*present, value) };
+                        push_number(feature, value, *powers == Some(feature), &mut ids, &mut values);
                     }
                 }
                 starts.push(ids.len());
@@ -173,19 +170,31 @@ impl Encoded {
     }
 }
 
+/// Adds a feature with its value, or, of `powers`, this one and the next two with the value, its square and its root.
+fn push_number(feature: u32, value: f32, powers: bool, ids: &mut Vec<u32>, values: &mut Vec<f32>) {
+    ids.push(feature);
+    values.push(value);
+    if powers {
+        ids.extend([feature + 1, feature + 2]);
+        values.extend([value * value, value.sqrt()]);
+    }
+}
+
 /// The features of a field; where each row has one of its own, its word is left to be made.
 fn column<'a>(field: &'a Field, data: &'a Interactions, words: &mut Vec<Words<'a>>) -> Result<Column> {
     let (of, raw) = raw(data, &field.spec)?;
     let (first, missing) = (field.first, field.spec.missing);
+    let is_number = matches!(field.kind, FieldKind::Number | FieldKind::Powers);
+    let powers = (field.kind == FieldKind::Powers).then_some(first + RESERVED);
     let features = match raw {
         Raw::Category(Cow::Borrowed(of_row), vocabulary) if of == Of::Row => {
             let features = field.encoder.texts(vocabulary.iter(), missing).into_iter().map(|feature| first + feature).collect();
             words.push(Words::Categories { of_row, features });
             Features::Word(words.len() - 1)
         }
-        Raw::Number(of_row) if of == Of::Row && field.kind == FieldKind::Number => {
+        Raw::Number(of_row) if of == Of::Row && is_number => {
             words.push(Words::Numbers { of_row, field });
-            Features::ValuedWord { at: words.len() - 1, present: first + RESERVED, missing: first + missing.feature() }
+            Features::ValuedWord { at: words.len() - 1, present: first + RESERVED, missing: first + missing.feature(), powers }
         }
         Raw::Number(of_row) if of == Of::Row => {
             words.push(Words::Intervals { of_row, field });
@@ -209,40 +218,12 @@ fn column<'a>(field: &'a Field, data: &'a Interactions, words: &mut Vec<Words<'a
             Features::Several(new_ends, features)
         }
         Raw::Number(values) => {
-            let (features, numbers): (Vec<u32>, Vec<f32>) = (0..values.len())
+            let (features, values): (Vec<u32>, Vec<f32>) = (0..values.len())
                 .map(|place| field.encoder.number(values.get(place), missing))
                 .map(|(feature, value)| (first + feature, value))
                 .unzip();
-            if field.kind == FieldKind::Number { Features::Valued(features, numbers) } else { Features::One(features) }
+            if is_number { Features::Valued { features, values, powers } } else { Features::One(features) }
         }
     };
     Ok(Column { of, features })
-}
-
-/// Days since the first row.
-fn days(data: &Interactions) -> Vec<f32> {
-    let times = data.times.as_deref().expect("checked: histories have times");
-    let first = times.iter().copied().min().unwrap_or(0);
-    times.iter().map(|&t| ((t - first) as f64 / SECONDS_OF_A_DAY) as f32).collect()
-}
-
-/// For each row the features of the items of the user's positive rows before its time, the last `max_len` of them, with their days.
-fn past(data: &Interactions, days: &[f32], positive: &dyn Fn(u32) -> bool, of_item: &[u32], max_len: usize) -> Windows {
-    let times = data.times.as_deref().expect("checked: histories have times");
-    let mut order: Vec<u32> = (0..data.len() as u32).collect();
-    order.sort_by_key(|&r| (data.users[r as usize], times[r as usize]));
-    let (mut items, mut at) = (Vec::new(), Vec::new());
-    let mut ranges: Vec<Range<usize>> = vec![0..0; data.len()];
-    for of_user in order.chunk_by(|&a, &b| data.users[a as usize] == data.users[b as usize]) {
-        let start = items.len();
-        for same_time in of_user.chunk_by(|&a, &b| times[a as usize] == times[b as usize]) {
-            let end = items.len();
-            same_time.iter().for_each(|&r| ranges[r as usize] = start.max(end.saturating_sub(max_len))..end);
-            for &row in same_time.iter().filter(|&&r| positive(r)) {
-                items.push(of_item[data.items[row as usize] as usize]);
-                at.push(days[row as usize]);
-            }
-        }
-    }
-    Windows::new(items, at, ranges)
 }

@@ -49,6 +49,8 @@ pub enum FieldKind {
     Categories,
     /// One feature, whose value is the number.
     Number,
+    /// Three features, whose values are the number, its square and its root.
+    Powers,
     /// A list of features, oldest first.
     History,
 }
@@ -84,6 +86,11 @@ pub enum Encoder {
         /// What the rest is multiplied by.
         scale: f64,
     },
+    /// Features 2, 3 and 4 with the values x̃, x̃² and √x̃ of [`Encoding::Powers`].
+    Powers {
+        /// The values that the same share of training rows lies between: the smallest, …, the largest.
+        quantiles: Vec<f64>,
+    },
     /// Features of another field.
     Shared {
         /// The place of that field.
@@ -99,7 +106,8 @@ pub(super) const MISSING: u32 = 1;
 pub(super) const RESERVED: u32 = 2;
 
 impl Encoders {
-    /// Fits `specs` on `rows` of `data`, which are training rows.
+    /// Fits `specs` on `rows` of `data`, which are training rows. What fields with `from = "history.…"` are made of is a feature of rows
+    /// by then ([`with_pasts`](super::with_pasts)).
     ///
     /// # Errors
     /// a usage problem where the data has not what a field needs, or an encoding does not fit its values.
@@ -167,6 +175,33 @@ impl Encoders {
     }
 }
 
+impl Field {
+    /// What its feature number `feature`, counted from its first one, stands for: a category, an interval, or that a value was `unknown`
+    /// or `missing`; of a number that stays one, nothing.
+    ///
+    /// # Panics
+    /// where there is no such feature.
+    pub fn value(&self, feature: u32) -> String {
+        let at = match feature {
+            UNKNOWN => return "unknown".into(),
+            MISSING => return "missing".into(),
+            other => (other - RESERVED) as usize,
+        };
+        match &self.encoder {
+            Encoder::Vocabulary { texts } => texts[at].clone(),
+            Encoder::Hashed { .. } => format!("bucket {at}"),
+            Encoder::Bounds { bounds } => match (at.checked_sub(1).map(|low| bounds[low]), bounds.get(at)) {
+                (None, None) => "any".into(),
+                (None, Some(high)) => format!("below {high}"),
+                (Some(low), None) => format!("from {low}"),
+                (Some(low), Some(high)) => format!("{low} to below {high}"),
+            },
+            Encoder::Classes { classes } => format!("class {}", classes[at]),
+            Encoder::Number { .. } | Encoder::Powers { .. } | Encoder::Shared { .. } => String::new(),
+        }
+    }
+}
+
 impl Encoder {
     fn size(&self) -> u32 {
         let values = match self {
@@ -175,6 +210,7 @@ impl Encoder {
             Encoder::Bounds { bounds } => bounds.len() as u32 + 1,
             Encoder::Classes { classes } => classes.len() as u32,
             Encoder::Number { .. } => 1,
+            Encoder::Powers { .. } => 3,
             Encoder::Shared { .. } => return 0,
         };
         RESERVED + values
@@ -192,6 +228,7 @@ impl Encoder {
             Encoder::Bounds { bounds } => (RESERVED + bounds.partition_point(|&b| b <= x) as u32, 1.0),
             Encoder::Classes { classes } => (classes.binary_search(&log_squared(x)).map_or(UNKNOWN, |at| RESERVED + at as u32), 1.0),
             Encoder::Number { shift, scale } => (RESERVED, ((x - shift) * scale) as f32),
+            Encoder::Powers { quantiles } => (RESERVED, cumulative(quantiles, x) as f32),
             _ => (UNKNOWN, 1.0),
         }
     }
@@ -214,6 +251,19 @@ impl Encoder {
 /// ⌊(ln x)²⌋ where x > 2, else x without what is after the point.
 fn log_squared(x: f64) -> i64 {
     if x > 2.0 { (x.ln() * x.ln()).floor() as i64 } else { x as i64 }
+}
+
+/// The share of training rows that are at most x, linear between the quantiles.
+fn cumulative(quantiles: &[f64], x: f64) -> f64 {
+    let (next, last) = (quantiles.partition_point(|&q| q <= x), quantiles.len() - 1);
+    if next == 0 {
+        0.0
+    } else if next > last {
+        1.0
+    } else {
+        let (low, high) = (quantiles[next - 1], quantiles[next]);
+        ((next - 1) as f64 + (x - low) / (high - low)) / last as f64
+    }
 }
 
 fn fit_one(spec: &FieldSpec, data: &Interactions, rows: &Rows) -> Result<(Encoder, FieldKind)> {
@@ -267,14 +317,24 @@ fn fit_one(spec: &FieldSpec, data: &Interactions, rows: &Rows) -> Result<(Encode
                     Encoder::Number { shift: low, scale: if high > low { 1.0 / (high - low) } else { 0.0 } }
                 }
                 Encoding::Number {} => Encoder::Number { shift: 0.0, scale: 1.0 },
+                Encoding::Powers { quantiles } => {
+                    let mut values: Vec<f64> = seen().collect();
+                    values.sort_unstable_by(f64::total_cmp);
+                    let (last, of) = (values.len() - 1, *quantiles as usize);
+                    Encoder::Powers { quantiles: (0..=of).map(|k| values[k * last / of]).collect() }
+                }
                 _ => fail!(
                     Usage,
-                    "the field `{}` is a number (`{}`): its encoding is one of bounds, quantiles, log-squared, standardised, scaled, number",
+                    "the field `{}` is a number (`{}`): its encoding is one of bounds, quantiles, log-squared, standardised, scaled, powers, number",
                     spec.name,
                     spec.from
                 ),
             };
-            let kind = if matches!(encoder, Encoder::Number { .. }) { FieldKind::Number } else { FieldKind::Category };
+            let kind = match encoder {
+                Encoder::Number { .. } => FieldKind::Number,
+                Encoder::Powers { .. } => FieldKind::Powers,
+                _ => FieldKind::Category,
+            };
             Ok((encoder, kind))
         }
         _ => fail!(Usage, "the field `{}` is a category (`{}`): its encoding is vocabulary or hashed", spec.name, spec.from),

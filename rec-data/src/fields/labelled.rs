@@ -13,17 +13,18 @@ pub struct LabelledRows {
     encoded: Arc<Encoded>,
     rows: Rows,
     labels: Column<f32>,
+    values: Column<f32>,
 }
 
 impl LabelledRows {
-    /// `rows` of the data that was encoded, and the label of each, 0 or 1.
+    /// `rows` of the data that was encoded, the label of each, 0 or 1, and the value that it was made of.
     ///
     /// # Panics
-    /// where there is not a label for each row.
-    pub fn new(encoded: &Arc<Encoded>, rows: impl Into<Rows>, labels: impl Into<Column<f32>>) -> Self {
-        let (rows, labels) = (rows.into(), labels.into());
-        assert_eq!(rows.len(), labels.len(), "a label for each row");
-        Self { encoded: Arc::clone(encoded), rows, labels }
+    /// where there is not a label and a value for each row.
+    pub fn new(encoded: &Arc<Encoded>, rows: impl Into<Rows>, labels: impl Into<Column<f32>>, values: impl Into<Column<f32>>) -> Self {
+        let (rows, labels, values) = (rows.into(), labels.into(), values.into());
+        assert_eq!((labels.len(), values.len()), (rows.len(), rows.len()), "a label and a value for each row");
+        Self { encoded: Arc::clone(encoded), rows, labels, values }
     }
 
     /// The number of rows.
@@ -44,6 +45,11 @@ impl LabelledRows {
     /// The label of each row.
     pub fn labels(&self) -> &[f32] {
         &self.labels
+    }
+
+    /// The value of each row, which its label was made of.
+    pub fn values(&self) -> &[f32] {
+        &self.values
     }
 
     /// The user of each row.
@@ -67,6 +73,7 @@ impl LabelledRows {
             entries: self.encoded.entries(&rows, lists),
             histories: if lists { self.encoded.histories(&rows) } else { Vec::new() },
             labels: at.iter().map(|&i| self.labels[i as usize]).collect(),
+            values: at.iter().map(|&i| self.values[i as usize]).collect(),
         }
     }
 }

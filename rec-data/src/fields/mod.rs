@@ -6,6 +6,7 @@
 
 mod encoded;
 mod encoder;
+mod history;
 mod labelled;
 mod matrix;
 mod raw;
@@ -13,8 +14,9 @@ mod spec;
 
 pub use encoded::Encoded;
 pub use encoder::{Encoder, Encoders, Field, FieldKind};
+pub use history::with_pasts;
 pub use labelled::LabelledRows;
-pub use spec::{Encoding, FieldSpec, Missing, Source};
+pub use spec::{Encoding, FieldSpec, Missing, Past, Source};
 
 #[cfg(test)]
 mod tests;

@@ -88,6 +88,7 @@ pub(super) fn raw<'a>(data: &'a Interactions, field: &FieldSpec) -> Result<(Of, 
                 data.times.as_deref().ok_or_else(|| problem!(Usage, "the field `{}` needs times, and this data has none", field.name))?;
             (Of::Row, Raw::Number(Numbers::Times(times)))
         }
+        Source::OfHistory(_) => (Of::Row, of_feature(&data.row_features, "rows", &field.from.to_string())?),
         Source::History => fail!(Usage, "a history has no raw values of its own"),
     })
 }

@@ -71,6 +71,18 @@ pub enum Source {
     /// The items of the user's earlier positive rows, oldest first: those whose time is before the row's. Rows of the same second are
     /// not seen, since nobody knows which came first.
     History,
+    /// A number made of the user's earlier rows.
+    OfHistory(Past),
+}
+
+/// A number made of the rows that the user has before the second of a row, whichever part of the split they are in: what a system that
+/// serves the row would have seen by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Past {
+    /// How often the user was shown the row's item: earlier rows with it, whatever their labels.
+    Impressions,
+    /// Days since the user's last positive row; missing where there is none.
+    Age,
 }
 
 /// How raw values become features. Every field has two features of its own beside those named here: one for a value that was not there
@@ -110,6 +122,13 @@ pub enum Encoding {
     Standardised {},
     /// A number stays one, scaled so that training rows lie in [0, 1].
     Scaled {},
+    /// A number x becomes three: x̃, the share of training rows that are at most x, linear between `quantiles` + 1 of their values, which
+    /// lies in 0 to 1, with its square and its root (Covington et al., RecSys 2016, section 4.1).
+    Powers {
+        /// Pieces of equally many training rows between which x̃ is linear.
+        #[serde(default = "hundred")]
+        quantiles: u32,
+    },
     /// A number stays as it is.
     Number {},
     /// A history takes the features of a field of item ids, and its vectors with them.
@@ -124,6 +143,10 @@ pub enum Encoding {
 
 fn one() -> u32 {
     1
+}
+
+fn hundred() -> u32 {
+    100
 }
 
 fn fifty() -> usize {
@@ -166,6 +189,9 @@ impl FieldSpec {
             (Encoding::Hashed { buckets } | Encoding::Quantiles { buckets }, _) => {
                 require!(*buckets > 0, Usage, "`buckets` of the field `{name}` is 0: it must be at least 1");
             }
+            (Encoding::Powers { quantiles }, _) => {
+                require!(*quantiles > 0, Usage, "`quantiles` of the field `{name}` is 0: it must be at least 1");
+            }
             (Encoding::Vocabulary { min_count } | Encoding::LogSquared { min_count }, _) => {
                 require!(*min_count > 0, Usage, "`min_count` of the field `{name}` is 0: it must be at least 1");
             }
@@ -186,6 +212,8 @@ impl fmt::Display for Source {
             Source::Item => f.write_str("item"),
             Source::Time => f.write_str("time"),
             Source::History => f.write_str("history"),
+            Source::OfHistory(Past::Impressions) => f.write_str("history.impressions"),
+            Source::OfHistory(Past::Age) => f.write_str("history.age"),
             Source::OfUser(name) => write!(f, "user.{name}"),
             Source::OfItem(name) => write!(f, "item.{name}"),
             Source::OfRow(name) => write!(f, "row.{name}"),
@@ -202,12 +230,14 @@ impl FromStr for Source {
             ("item", _) => Source::Item,
             ("time", _) => Source::Time,
             ("history", _) => Source::History,
+            (_, Some(("history", "impressions"))) => Source::OfHistory(Past::Impressions),
+            (_, Some(("history", "age"))) => Source::OfHistory(Past::Age),
             (_, Some(("user", name))) => Source::OfUser(name.into()),
             (_, Some(("item", name))) => Source::OfItem(name.into()),
             (_, Some(("row", name))) => Source::OfRow(name.into()),
             _ => fail!(
                 Usage,
-                "a field is `from` one of `user`, `item`, `time`, `history`, `user.FEATURE`, `item.FEATURE`, `row.FEATURE`, not `{text}`"
+                "a field is `from` one of `user`, `item`, `time`, `history`, `history.impressions`, `history.age`, `user.FEATURE`, `item.FEATURE`, `row.FEATURE`, not `{text}`"
             ),
         })
     }

@@ -54,10 +54,13 @@ fn labelled(text: &str) -> LabelledRows {
     let data = data();
     let values = data.values.clone().expect("there are values");
     let positive = |row: u32| values[row as usize] >= 4.0;
-    let encoded = Arc::new(Encoded::new(fit(text).expect("fits"), &data, &positive, None).expect("encodes"));
+    let specs = fields(text);
+    let data = with_pasts(&data, &specs, &positive).expect("there are times");
+    let encoders = Encoders::fit(&specs, &data, &vec![0, 1, 2, 3, 4, 5].into()).expect("fits");
+    let encoded = Arc::new(Encoded::new(encoders, &data, &positive, None).expect("encodes"));
     let rows: Vec<u32> = (0..8).collect();
     let labels: Vec<f32> = rows.iter().map(|&r| f32::from(u8::from(positive(r)))).collect();
-    LabelledRows::new(&encoded, rows, labels)
+    LabelledRows::new(&encoded, rows, labels, values)
 }
 
 #[test]
@@ -125,6 +128,46 @@ fn features_of_rows_are_encoded_as_others_are() {
     assert_eq!(of_rows(scaled), (vec![2, 1, 2, 2, 1, 2, 2, 1], vec![1.0, 1.0, 0.0, 0.5, 1.0, 0.5, 0.25, 1.0]));
     let counts = labelled("{ name = \"p\", from = \"row.place\" }").feature_counts();
     assert_eq!(counts, [1, 2, 4, 1]);
+}
+
+#[test]
+fn a_number_becomes_its_share_of_training_rows_with_square_and_root() {
+    // Training rows have 4, 0, 2 and 2: half of them at 2 or less is reached between 2 and 2, so the upper end counts.
+    let (features, values) = of_rows("{ name = \"d\", from = \"row.depth\", encoding = { kind = \"powers\", quantiles = 3 } }");
+    assert_eq!(features, [2, 3, 4, 1, 2, 3, 4, 2, 3, 4, 1, 2, 3, 4, 2, 3, 4, 1]);
+    let x = |share: f32| [share, share * share, share.sqrt()];
+    let third = 2.0 / 3.0;
+    let expected: Vec<f32> = [&x(1.0)[..], &[1.0], &x(0.0), &x(third), &[1.0], &x(third), &x(third / 4.0), &[1.0]].concat();
+    assert!(values.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6), "{values:?}");
+    // 1950 and 1990 twice each; 2000 lies beyond all of them.
+    let years = labelled("{ name = \"y\", from = \"item.year\", encoding = { kind = \"powers\" } }").batch(&[0, 2, 6], false).entries;
+    assert_eq!((years.columns(), years.starts()), (&[2, 3, 4, 1, 2, 3, 4][..], &[0, 3, 4, 7][..]));
+    assert_eq!(years.values()[4..], [1.0; 3]);
+}
+
+#[test]
+fn what_a_user_saw_before_is_counted_without_the_rows_own_second() {
+    let mut data = data();
+    data.items = vec![0, 0, 0, 0, 0, 1, 3, 1].into();
+    let seen = |data: &Interactions| {
+        let specs = fields("{ name = \"n\", from = \"history.impressions\" }");
+        with_pasts(data, &specs, &|r| data.values.as_ref().expect("values")[r as usize] >= 4.0).expect("there are times").into_owned()
+    };
+    // User u has item a three times, the last two in one second; what others were shown does not count.
+    assert_eq!(number(&seen(&data), "history.impressions"), [0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0]);
+    let ages = number(&seen(&data), "history.age");
+    // Seconds since a row worth 4: rows 1 and 2 since row 0, row 6 since row 5, row 7 since row 6; v liked nothing before.
+    let seconds: Vec<Option<f32>> = ages.iter().map(|&age| (!age.is_nan()).then(|| (age * 86_400.0).round())).collect();
+    assert_eq!(seconds, [None, Some(10.0), Some(10.0), None, None, None, Some(1.0), Some(1.0)]);
+    let (features, _) = of_rows("{ name = \"a\", from = \"history.age\", encoding = { kind = \"number\" } }");
+    assert_eq!(features, [1, 2, 2, 1, 1, 1, 2, 2], "a missing age is a feature of its own");
+}
+
+fn number(data: &Interactions, name: &str) -> Vec<f32> {
+    match data.row_features.get(name) {
+        Some(Feature::Number(values)) => values.to_vec(),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::train::Names;
 use super::{Excluded, HeldOut, RatedRows, SampledCandidates, TestView, TrainView, ValidView};
 use crate::candidates::CandidateLists;
 use crate::csr::Csr;
-use crate::fields::{Encoded, Encoders, FieldSpec, LabelledRows};
+use crate::fields::{Encoded, Encoders, FieldSpec, LabelledRows, with_pasts};
 use crate::interactions::Interactions;
 use crate::questions::{Asked, Held, Questions, rows_of_users};
 use crate::split::Split;
@@ -142,17 +142,19 @@ impl<'a> Labelling<'a> {
         }
         let Some(values) = &data.values else { fail!(Usage, "`fields` are for rows with labels, and this data has no values") };
         let threshold = asking.relevant_at_least;
-        let encoders = Encoders::fit(&asking.fields, data, &split.train)?;
         let positive = |r: u32| label(values[r as usize], threshold) > 0.0;
-        let encoded = Arc::new(Encoded::new(encoders, data, &positive, asking.keep_in.as_deref())?);
+        let data = with_pasts(data, &asking.fields, &positive)?;
+        let encoders = Encoders::fit(&asking.fields, &data, &split.train)?;
+        let encoded = Arc::new(Encoded::new(encoders, &data, &positive, asking.keep_in.as_deref())?);
         let plain = values.iter().all(|&value| label(value, threshold) == value);
         Ok(Some(Self { encoded, values, threshold, plain }))
     }
 
     fn of(&self, rows: &Rows) -> LabelledRows {
         let values = rows.pick(self.values);
-        let labels = if self.plain { values } else { values.iter().map(|&v| label(v, self.threshold)).collect::<Vec<_>>().into() };
-        LabelledRows::new(&self.encoded, rows.clone(), labels)
+        let label = |&value: &f32| label(value, self.threshold);
+        let labels = if self.plain { values.clone() } else { values.iter().map(label).collect::<Vec<_>>().into() };
+        LabelledRows::new(&self.encoded, rows.clone(), labels, values)
     }
 }
 
