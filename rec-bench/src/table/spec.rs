@@ -130,7 +130,7 @@ pub struct CellSpec {
     pub disputed: Option<String>,
 }
 
-const SHIPPED: [(&str, &str); 23] = [
+const SHIPPED: [(&str, &str); 26] = [
     ("quickstart", include_str!("../../tables/quickstart.toml")),
     ("ml-100k-cornac", include_str!("../../tables/ml-100k-cornac.toml")),
     ("ml-100k-msrec", include_str!("../../tables/ml-100k-msrec.toml")),
@@ -146,6 +146,9 @@ const SHIPPED: [(&str, &str); 23] = [
     ("ml-1m-autoint", include_str!("../../tables/ml-1m-autoint.toml")),
     ("ml-1m-histories", include_str!("../../tables/ml-1m-histories.toml")),
     ("ml-1m-recbole-clicks", include_str!("../../tables/ml-1m-recbole-clicks.toml")),
+    ("criteo-x4", include_str!("../../tables/criteo-x4.toml")),
+    ("criteo-x1", include_str!("../../tables/criteo-x1.toml")),
+    ("avazu-x4", include_str!("../../tables/avazu-x4.toml")),
     ("ml-10m-autorec", include_str!("../../tables/ml-10m-autorec.toml")),
     ("ml-20m-vae", include_str!("../../tables/ml-20m-vae.toml")),
     ("rsc15-100k", include_str!("../../tables/rsc15-100k.toml")),

@@ -26,6 +26,8 @@ pub struct Optimizer {
     ways: Vec<OptimizerConfig>,
     /// Steps made.
     steps: u64,
+    /// What the schedule's step sizes are multiplied by.
+    scale: f64,
     /// State arrays of each parameter, in the order of the model's parameters.
     states: Vec<Vec<Tensor>>,
 }
@@ -76,7 +78,7 @@ impl Optimizer {
             };
             states.push(way.rule.states().iter().enumerate().map(of).collect::<Result<_>>()?);
         }
-        Ok(Self { config: config.clone(), way_of, ways, steps: 0, states })
+        Ok(Self { config: config.clone(), way_of, ways, steps: 0, scale: 1.0, states })
     }
 
     /// Moves every parameter by the gradients that `backward` left, and clears them.
@@ -93,8 +95,8 @@ impl Optimizer {
             gradients.push(gradient_of(parameter)?);
         }
         let limit = self.config.max_gradient_norm;
-        let mut report =
-            StepReport { gradient_norm: None, learning_rate: self.config.learning_rate * self.config.schedule.factor(epoch, self.steps) };
+        let factor = self.scale * self.config.schedule.factor(epoch, self.steps);
+        let mut report = StepReport { gradient_norm: None, learning_rate: self.config.learning_rate * factor };
         if want_norm || limit > 0.0 {
             let norm = norm(&gradients, params)?;
             if limit > 0.0 && norm > limit {
@@ -107,7 +109,6 @@ impl Optimizer {
             report.gradient_norm = Some(norm);
         }
         self.steps += 1;
-        let factor = self.config.schedule.factor(epoch, self.steps - 1);
         let steps: Vec<Step> = self.ways.iter().map(|way| way.rule.step(self.steps, way.learning_rate * factor, way.l2)).collect();
         if params.device() == Device::Cpu {
             let parameters: Vec<Tensor> = params.list().iter().map(Parameter::tensor).collect();
@@ -126,6 +127,11 @@ impl Optimizer {
             moved.with_context(|| format!("moving `{}`", parameter.name()))?;
         }
         Ok(report)
+    }
+
+    /// Multiplies the schedule's step sizes by `factor`, in place of an earlier one.
+    pub fn scale_steps(&mut self, factor: f64) {
+        self.scale = factor;
     }
 
     /// Steps made so far.

@@ -114,6 +114,11 @@ impl<M: Model> Trainer for GradientTrainer<M> {
         self.model.start_from(sources)
     }
 
+    fn scale_steps(&mut self, factor: f64) -> Result<()> {
+        self.optimizer.scale_steps(factor);
+        Ok(())
+    }
+
     fn epoch(&mut self, epoch: u64, step: u64, pause: &Pause, events: &mut Events) -> Result<EpochEnd> {
         let started = Instant::now();
         let batches = self.source.epoch(epoch);

@@ -34,6 +34,14 @@ pub trait Trainer {
         rec_data::fail!(Usage, "this model does not start from other runs: leave `start` out")
     }
 
+    /// Multiplies the step sizes of the schedule by `factor` from now on, in place of an earlier one. No part of the saved state.
+    ///
+    /// # Errors
+    /// a usage problem where the model does not learn by gradients.
+    fn scale_steps(&mut self, _factor: f64) -> Result<()> {
+        rec_data::fail!(Usage, "`plateau_factor` scales the steps of models that learn by gradients, and this one does not: leave it out")
+    }
+
     /// Trains epoch `epoch` (from 0) from step `step` on, until it ends or `pause` says so.
     ///
     /// # Errors

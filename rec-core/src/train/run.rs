@@ -25,6 +25,9 @@ pub struct LoopConfig {
     pub patience: u64,
     /// What picks the epoch.
     pub metric: Metric,
+    /// What the step size is multiplied by after each measurement without a better value; 1 leaves it, and is left out of a run's config.
+    #[serde(skip_serializing_if = "is_one")]
+    pub plateau_factor: f64,
     /// Seconds between two checkpoints; 0 writes one after every epoch.
     pub checkpoint_seconds: f64,
 }
@@ -32,8 +35,12 @@ pub struct LoopConfig {
 impl Default for LoopConfig {
     fn default() -> Self {
         let metric = "ndcg@10".parse().expect("a metric's name");
-        Self { epochs: 100, eval_every: 1, patience: 10, metric, checkpoint_seconds: 20.0 }
+        Self { epochs: 100, eval_every: 1, patience: 10, metric, plateau_factor: 1.0, checkpoint_seconds: 20.0 }
     }
+}
+
+fn is_one(value: &f64) -> bool {
+    *value == 1.0
 }
 
 impl LoopConfig {
@@ -44,8 +51,15 @@ impl LoopConfig {
     pub fn check(&self) -> Result<()> {
         require!(self.epochs > 0, Usage, "`epochs` is 0: it must be at least 1");
         require!(self.eval_every > 0, Usage, "`eval_every` is 0: it must be at least 1");
+        let factor = self.plateau_factor;
+        require!(factor > 0.0 && factor <= 1.0, Usage, "`plateau_factor` is {factor}: it must be above 0 and at most 1");
         require!(self.checkpoint_seconds >= 0.0, Usage, "`checkpoint_seconds` is {}: it must be at least 0", self.checkpoint_seconds);
         Ok(())
+    }
+
+    /// Makes the steps as small as they are after `plateaus` measurements without a better value.
+    fn scale_steps(&self, trainer: &mut dyn Trainer, plateaus: u64) -> Result<()> {
+        if self.plateau_factor == 1.0 { Ok(()) } else { trainer.scale_steps(self.plateau_factor.powf(plateaus as f64)) }
     }
 
     /// The time between two checkpoints; what no clock reaches, and 0, which means every epoch, is the longest there is.
@@ -90,6 +104,9 @@ struct Progress {
     /// Bits of the best value, so that it comes back exactly.
     best: Option<u64>,
     bad: u64,
+    /// Measurements without a better value so far, all together.
+    #[serde(default)]
+    plateaus: u64,
     done: bool,
     /// Of this epoch so far; it may be cut by checkpoints.
     #[serde(default)]
@@ -122,6 +139,7 @@ pub fn train(
             events.send(&Event::Note(&format!("going on from epoch {}, step {}", progress.epoch + 1, progress.step)))?;
         }
     }
+    config.scale_steps(trainer, progress.plateaus)?;
     let epochs = trainer.epochs().unwrap_or(config.epochs);
     events.send(&Event::Start { epochs, epoch: progress.epoch })?;
     let mut saved = Instant::now();
@@ -144,6 +162,7 @@ pub fn train(
                     && (progress.epoch.is_multiple_of(config.eval_every) || progress.epoch == epochs)
                 {
                     let better = measure(trainer, data, judge, config, &mut progress, events)?;
+                    config.scale_steps(trainer, progress.plateaus)?;
                     if better {
                         let mut state = StateWriter::default();
                         trainer.save(&mut state)?;
@@ -209,6 +228,7 @@ fn measure(
         (progress.best, progress.best_epoch, progress.bad) = (Some(value.to_bits()), progress.epoch, 0);
     } else {
         progress.bad += 1;
+        progress.plateaus += 1;
     }
     Ok(better)
 }

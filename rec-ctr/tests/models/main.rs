@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rec_core::eval::Reliability;
-use rec_core::events::Events;
+use rec_core::events::{Event, Events, Sink};
 use rec_core::model::ModelConfig;
 use rec_core::optim::OptimizerConfig;
 use rec_core::params::{Parameter, slice, slice_mut};
@@ -20,7 +20,7 @@ use rec_core::rec_data::view::{Asking, Views, views};
 use rec_core::rec_data::{Interactions, Vocabulary};
 use rec_core::state::{StateReader, StateWriter};
 use rec_core::tch::{Device, no_grad};
-use rec_core::train::{EpochEnd, FitTrainer, GradientConfig, GradientTrainer, Interrupt, Pause, Trainer};
+use rec_core::train::{EpochEnd, FitTrainer, GradientConfig, GradientTrainer, Interrupt, Judge, LoopConfig, Pause, Trainer, train};
 use rec_core::{Model, Params, Score};
 use rec_ctr::rate::RateConfig;
 use rec_ctr::{AutoInt, Bst, Dcn, DeepFm, Din, Ffm, Fm, FwFm, Lr, Poly2, Rate, WideDeep, YoutubeRanker};
@@ -414,4 +414,51 @@ fn rates_and_metrics_of_labels_are_those_of_plain_loops() {
     let ranking = "ndcg@10".parse().expect("a metric's name");
     let error = rec_core::eval::evaluate(trainer.model(), &views.test, &views.train, &[ranking]).expect_err("ranks nothing");
     assert!(error.to_string().contains("knows 0 items"), "{error}");
+}
+
+/// What a training says its step size was, by epoch; stops after `until` of them.
+struct StepSizes {
+    seen: Arc<Mutex<Vec<f64>>>,
+    until: usize,
+    interrupt: Interrupt,
+}
+
+impl Sink for StepSizes {
+    fn take(&mut self, event: &Event) -> anyhow::Result<()> {
+        if let Event::Scalar { tag: "train/learning_rate", value, .. } = event {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.push(*value);
+            if seen.len() == self.until {
+                self.interrupt.set();
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn steps_become_smaller_on_a_plateau_also_after_a_resume() {
+    let _alone = generator();
+    let views = view(&parity());
+    let folder = tempfile::tempdir().expect("a folder");
+    // Steps so small that the judge never sees a better value than the first.
+    let how = how(1e-12);
+    let looping = LoopConfig { epochs: 5, metric: "auc".parse().expect("a metric's name"), plateau_factor: 0.5, ..LoopConfig::default() };
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    for until in [3, usize::MAX] {
+        let mut trainer = GradientTrainer::<Fm>::new(&Default::default(), &how, &views.train, Device::Cpu, 5).expect("made");
+        let interrupt = Interrupt::default();
+        let mut events = Events::default();
+        events.add(Box::new(StepSizes { seen: Arc::clone(&seen), until, interrupt: interrupt.clone() }));
+        let judge = Judge { held: &views.test, part: "test" };
+        let end = train(&mut trainer, &views.train, Some(judge), &looping, folder.path(), &interrupt, &mut events);
+        assert_eq!(end.is_err(), until == 3);
+    }
+    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    let expected = [1.0, 1.0, 0.5, 0.25, 0.125].map(|factor| factor * 1e-12);
+    near(&seen, &expected, 1e-18, "step sizes");
+    let config = RateConfig::default();
+    let mut trainer = FitTrainer::<Rate>::new(&config, &views.train, 1).expect("made");
+    let end = train(&mut trainer, &views.train, None, &looping, &folder.path().join("rate"), &Interrupt::default(), &mut Events::default());
+    assert!(end.expect_err("no steps").to_string().contains("`plateau_factor`"));
 }
