@@ -1,5 +1,6 @@
 //! The models against `reference/`, and what a user may rely on: special cases, learning, repeats, refusals.
 
+mod criteo;
 mod watches;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
