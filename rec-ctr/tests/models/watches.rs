@@ -20,7 +20,7 @@ use super::generator;
 const GROUPS: u32 = 3;
 const ITEMS: u32 = 5;
 /// Training impressions of each item in each group.
-const SHOWN: u32 = 800;
+const SHOWN: u32 = 200;
 
 /// Of how many hundred impressions of an item in a group one is watched, and how long on average.
 fn truth(group: u32, item: u32) -> (u32, f64) {
@@ -65,7 +65,7 @@ fn odds_are_the_expected_watch_time_over_the_share_that_is_not_watched() {
     let views = watches();
     let rows = views.train.labelled().expect("there are fields");
     assert_eq!(rows.len() as u32, SHOWN * GROUPS * ITEMS);
-    let config = YoutubeRankerConfig { embedding_size: 8, hidden_sizes: vec![64], ..YoutubeRankerConfig::default() };
+    let config = YoutubeRankerConfig { embedding_size: 4, hidden_sizes: vec![32], ..YoutubeRankerConfig::default() };
     let how = GradientConfig {
         optimizer: OptimizerConfig {
             learning_rate: 0.02,
