@@ -12,7 +12,6 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use plotters::coord::combinators::IntoLogRange;
 use plotters::prelude::*;
 use rec_core::eval::{Metric, evaluate};
 use rec_core::events::Events;
@@ -73,7 +72,7 @@ fn all(folder: &Path, truths: &[&str], millions: &str, models: &[&str]) -> Resul
                 if done.iter().any(|one| one["dataset"] == id && one["model"] == model) {
                     continue;
                 }
-                let out = Command::new(std::env::current_exe()?).arg("train").arg(folder).args([&id, model]).output()?;
+                let out = Command::new(std::env::current_exe()?).arg("train").arg(folder).args([id.as_str(), model]).output()?;
                 ensure!(out.status.success(), "{id}, {model}: {}", String::from_utf8_lossy(&out.stderr));
                 let line = String::from_utf8(out.stdout)?;
                 print!("{line}");

@@ -56,6 +56,9 @@ fn plain(rows: &LabelledRows) -> Vec<Row> {
     (0..rows.len() as u32).map(one).collect()
 }
 
+/// (feature, the other field), (the other feature, field), the product of their values over the squared length of the row.
+type Pair = ((usize, usize), (usize, usize), f64);
+
 /// libffm's model: w and G of each feature, field and factor.
 struct Reference {
     fields: usize,
@@ -72,7 +75,7 @@ impl Reference {
     }
 
     /// Every two entries with the product of their values over the squared length of the row.
-    fn pairs(row: &Row) -> Vec<((usize, usize), (usize, usize), f64)> {
+    fn pairs(row: &Row) -> Vec<Pair> {
         let r = 1.0 / row.0.iter().map(|(_, _, x)| x * x).sum::<f64>();
         let pair = |a: usize, b: usize| {
             let ((f1, j1, x1), (f2, j2, x2)) = (row.0[a], row.0[b]);
