@@ -60,14 +60,10 @@ impl Network for FfmNetwork {
 
     fn logits(&self, rows: &Taken) -> Result<Tensor> {
         let vectors = self.vectors.of(rows)?.f_view([rows.len(), self.fields, self.fields, -1])?;
-        // Over f < g alone: the pairs of (f, g) and (g, f) are the same product.
-        let mut sum = self.first_order.of(rows)?;
-        for field in 0..self.fields - 1 {
-            let others = self.fields - field - 1;
-            let own = vectors.f_select(1, field)?.f_narrow(1, field + 1, others)?;
-            let theirs = vectors.f_narrow(1, field + 1, others)?.f_select(2, field)?;
-            sum = sum.f_add(&(own * theirs).f_sum_dim_intlist([1i64, 2].as_slice(), false, None::<Kind>)?)?;
-        }
-        Ok(sum)
+        // Every pair is there twice, as (f, g) and as (g, f), and each field once with itself. Whole tensors: the gradient of a part of one
+        // is as large as the whole, and there would be as many parts as fields.
+        let all = vectors.f_mul(&vectors.f_transpose(1, 2)?)?.f_sum_dim_intlist([1i64, 2, 3].as_slice(), false, None::<Kind>)?;
+        let own = vectors.f_diagonal(0, 1, 2)?.f_square()?.f_sum_dim_intlist([1i64, 2].as_slice(), false, None::<Kind>)?;
+        Ok(self.first_order.of(rows)? + (all - own) * 0.5)
     }
 }

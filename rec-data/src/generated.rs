@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::column::ColumnWriter;
+use crate::fields::{Encoding, FieldSpec, Missing, Source};
 use crate::readers::rows::{Block, Columns, Config};
 use crate::rng::{Rng, Stream};
 use crate::{Interactions, Part, problem, require};
@@ -211,6 +212,21 @@ impl Clicks {
     fn planted(&self, field: usize, value: u32, at: usize) -> f64 {
         let mut rng = Rng::keyed(self.seed, Stream::Generated, 1 + at as u64, (field as u64) << 32 | u64::from(value));
         3f64.sqrt() * (2.0 * rng.unit() - 1.0)
+    }
+
+    /// Fields whose features are what the logit is made of: of a number the power of two below it, of a category what at least
+    /// `min_count` training rows have.
+    pub fn fields(min_count: u32) -> Vec<FieldSpec> {
+        let bounds: Vec<f64> = (1..30).map(|power| f64::from((1u32 << power) - 1)).collect();
+        let field = |name: String, encoding: &Encoding| FieldSpec {
+            from: Source::OfRow(name.clone()),
+            name,
+            encoding: encoding.clone(),
+            missing: Missing::Own,
+        };
+        let (number, category) = (Encoding::Bounds { bounds }, Encoding::Vocabulary { min_count });
+        let numbers = (1..=NUMBERS).map(|n| field(format!("I{n}"), &number));
+        numbers.chain((1..=CATEGORIES).map(|n| field(format!("C{n}"), &category))).collect()
     }
 
     /// The part that a row belongs to.

@@ -1,6 +1,7 @@
 //! The models against `reference/`, and what a user may rely on: special cases, learning, repeats, refusals.
 
 mod criteo;
+mod planted;
 mod watches;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
