@@ -61,7 +61,7 @@ pub fn fused_dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// The sum of the lanes, halves added to each other.
 #[inline(always)]
-fn fold<const LANES: usize>(mut sums: [f32; LANES]) -> f32 {
+pub fn fold<const LANES: usize>(mut sums: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {

@@ -1,6 +1,6 @@
 //! One step of negative sampling: hidden vectors against one positive and some negative output vectors.
 
-use rec_core::simd::exp;
+use rec_core::simd::{exp, fold};
 
 use crate::online::LINE;
 
@@ -57,7 +57,7 @@ impl Step {
                 *sum = products(hidden, &outputs[place as usize * lines..][..lines]);
             }
             for (slope, sum) in slopes.iter_mut().zip(&self.sums[..at.len()]) {
-                *slope = folded(*sum);
+                *slope = fold(*sum);
             }
             slopes[0] = -slopes[0];
             for lanes in slopes.as_chunks_mut::<LANES>().0 {
@@ -113,19 +113,6 @@ fn products(a: &[[f32; LINE]], b: &[[f32; LINE]]) -> [f32; LINE] {
         }
     }
     sums
-}
-
-/// The sum of the lanes, halves added to each other.
-#[inline(always)]
-fn folded(mut sums: [f32; LINE]) -> f32 {
-    let mut width = LINE / 2;
-    while width > 0 {
-        for l in 0..width {
-            sums[l] += sums[l + width];
-        }
-        width /= 2;
-    }
-    sums[0]
 }
 
 /// sum += factor · line.
