@@ -46,7 +46,10 @@ impl RunVectors {
     }
 
     /// What scores are products of; `None` where they are none.
-    fn of_products(model: &dyn Score, train: &TrainView) -> Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// the model's own.
+    pub fn of_products(model: &dyn Score, train: &TrainView) -> Result<Option<Self>> {
         let sequences = train.sequences();
         let known: Vec<u32> = (0..train.num_users() as u32).filter(|&user| !sequences.row(user as usize).is_empty()).collect();
         if model.num_items() == 0 || known.is_empty() {

@@ -63,9 +63,9 @@ impl Pipeline {
         }
         write_whole(&folder.join(FILE), toml::to_string(&config.table)?.as_bytes())?;
         let (trainer, prepared, run) = bench.load(&folder.join(CANDIDATES))?;
-        let vectors = RunVectors::new(&run.name, trainer.model(), learned_from(&run, &prepared))?;
-        let (name, items) = (&run.name, vectors.items);
-        require!(vectors.users.is_some(), Usage, "the scores of `{name}` are no products of vectors: it cannot be a first stage");
+        let vectors = RunVectors::of_products(trainer.model(), learned_from(&run, &prepared))?;
+        let no_products = || problem!(Usage, "the scores of `{}` are no products of vectors: it cannot be a first stage", run.name);
+        let items = vectors.ok_or_else(no_products)?.items;
         let index = config.index.build(&items.values, items.dim, Metric::InnerProduct).map_err(|e| problem!(Data, "the index: {e:#}"))?;
         let ids: RawIds = items.ids.iter().map(String::as_str).collect();
         index.save_with_ids(&folder.join(INDEX), Some(&ids))?;

@@ -59,7 +59,7 @@ impl Engine {
         let (trainer, prepared, config) = bench.load(folder)?;
         let model = trainer.model();
         rec_data::require!(model.num_items() > 0, Usage, "`{}` ranks no items: there is nothing to serve", config.name);
-        let vectors = RunVectors::new(&config.name, model, learned_from(&config, &prepared)).ok().filter(|vectors| vectors.users.is_some());
+        let vectors = RunVectors::of_products(model, learned_from(&config, &prepared))?;
         let flat = |vectors: RunVectors| Flat::new(&vectors.items.values, vectors.items.dim, Metric::InnerProduct);
         let exact = vectors.map(flat).transpose().map_err(|e| problem!(Data, "the items' vectors: {e:#}"))?;
         let name = config.name.clone();
