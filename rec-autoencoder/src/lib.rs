@@ -22,7 +22,19 @@ pub use mult_dae::MultDae;
 pub use mult_vae::MultVae;
 
 use anyhow::Result;
+use rec_core::Registry;
 use rec_data::require;
+
+/// Adds the models of this crate.
+pub fn register(registry: &mut Registry) {
+    registry.gradient::<Autoencoder>("autoencoder", "autoencoder over users' rows, every item an output");
+    registry.gradient::<DenoisingAutoencoder>("denoising-autoencoder", "the same, shown a corrupted row");
+    registry.gradient::<ItemAutoRec>("i-autorec", "AutoRec by item, for ratings");
+    registry.gradient::<UserAutoRec>("u-autorec", "AutoRec by user, for ratings");
+    registry.gradient::<Cdae>("cdae", "denoising autoencoder with a user node, sampled outputs");
+    registry.gradient::<MultDae>("mult-dae", "denoising autoencoder, multinomial likelihood");
+    registry.gradient::<MultVae>("mult-vae", "variational autoencoder, multinomial likelihood");
+}
 
 /// The widest layer that a config may ask for: more would be a slip of the keyboard.
 const WIDEST: usize = 65_536;

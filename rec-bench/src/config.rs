@@ -3,15 +3,14 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rec_core::Registry;
 use rec_core::protocol::{Protocol, Selection};
+use rec_core::section::{overlay, read_section, read_section_with};
 use rec_core::train::{GradientConfig, LoopConfig};
 use rec_data::problem::did_you_mean;
 use rec_data::{fail, problem, require};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
-
-use crate::registry::Registry;
-use crate::section::{overlay, read_section, read_section_with};
 
 /// Everything that decides a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,7 +42,7 @@ pub struct RunConfig {
     pub protocol: Protocol,
 }
 
-pub use crate::section::Origins;
+pub use rec_core::section::Origins;
 
 /// Layers of a config, not yet checked against a model.
 #[derive(Clone, Debug, Default)]
@@ -353,7 +352,7 @@ mod tests {
         let mut layers = layers(BASE);
         layers.add_setting("model.embedding_size=32").expect("a setting");
         layers.add_setting("optimizer.rule.name=adagrad").expect("a setting");
-        let (config, origins) = layers.resolve(&Registry::of_workspace()).expect("a fine config");
+        let (config, origins) = layers.resolve(&crate::models()).expect("a fine config");
         assert_eq!(config.model["embedding_size"].as_integer(), Some(32));
         assert_eq!(
             (origins["model.embedding_size"].as_str(), origins["model.name"].as_str(), origins["seed"].as_str()),
@@ -364,7 +363,7 @@ mod tests {
 
     #[test]
     fn every_misspelling_is_an_error_with_the_nearest_name() {
-        let registry = Registry::of_workspace();
+        let registry = crate::models();
         for (setting, expected) in [
             ("model.embeding_size=3", "did you mean `embedding_size`"),
             ("modell.x=3", "did you mean `model`"),
@@ -393,7 +392,7 @@ mod tests {
         for setting in ["batch.positives=by-user", "batch.session_order=shuffled"] {
             let mut layers = layers(BASE);
             layers.add_setting(setting).expect("a setting");
-            layers.resolve(&Registry::of_workspace()).expect(setting);
+            layers.resolve(&crate::models()).expect(setting);
         }
     }
 
@@ -402,14 +401,14 @@ mod tests {
         let mut layers = layers(BASE);
         layers.add_setting("model.name=ease").expect("a setting");
         layers.add_setting("optimizer.learning_rate=0.1").expect("a setting");
-        let error = layers.resolve(&Registry::of_workspace()).expect_err("ignored");
+        let error = layers.resolve(&crate::models()).expect_err("ignored");
         assert!(error.to_string().contains("would be ignored"), "{error}");
     }
 
     #[test]
     fn the_printed_config_gives_the_same_run() {
-        let (config, origins) = layers(BASE).resolve(&Registry::of_workspace()).expect("a fine config");
-        let (again, _) = layers(&annotated(&config, &origins).expect("TOML")).resolve(&Registry::of_workspace()).expect("a fine config");
+        let (config, origins) = layers(BASE).resolve(&crate::models()).expect("a fine config");
+        let (again, _) = layers(&annotated(&config, &origins).expect("TOML")).resolve(&crate::models()).expect("a fine config");
         assert_eq!(config, again);
         assert_eq!(config.hash().expect("hashes"), again.hash().expect("hashes"));
     }

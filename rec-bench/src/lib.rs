@@ -17,15 +17,24 @@ pub mod map;
 pub mod page;
 pub mod pipeline;
 pub mod plot;
-pub mod registry;
 pub mod report;
 pub mod run_folder;
 pub mod runner;
-mod section;
 pub mod serve;
 pub mod sinks;
 pub mod table;
 pub mod vectors;
 
 pub use commands::main_with;
-pub use registry::Registry;
+pub use rec_core::Registry;
+
+/// The models of this workspace.
+pub fn models() -> Registry {
+    let mut registry = Registry::default();
+    rec_cf::register(&mut registry);
+    rec_autoencoder::register(&mut registry);
+    rec_graph::register(&mut registry);
+    rec_ctr::register(&mut registry);
+    rec_seq::register(&mut registry);
+    registry
+}

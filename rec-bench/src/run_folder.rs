@@ -171,7 +171,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// a data problem where the file is damaged.
-    pub fn config(&self, registry: &crate::Registry) -> Result<RunConfig> {
+    pub fn config(&self, registry: &rec_core::Registry) -> Result<RunConfig> {
         let file = self.file("config.toml");
         let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
         let table = text.parse().map_err(|e: toml::de::Error| problem!(Data, "{}: {e}", file.display()))?;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rec_core::Registry;
 use rec_core::eval::{Evaluation, Metric, Reliability, evaluate};
 use rec_core::events::{Clock, Event, Events, Sink};
 use rec_core::model::Score;
@@ -14,7 +15,6 @@ use rec_core::train::{GradientConfig, Interrupt, Judge, LoopConfig, Outcome, Tra
 use rec_data::dataset::{Dataset, Folders};
 use rec_data::{fail, problem, require};
 
-use crate::Registry;
 use crate::config::{Origins, RunConfig};
 use crate::environment::Environment;
 use crate::map::{Items, write_vectors};

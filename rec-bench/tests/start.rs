@@ -93,7 +93,10 @@ fn a_row_that_starts_from_no_row_above_it_is_refused_with_the_nearest_name() {
     };
     refuses(&[row("GMF", ""), row("NeuMF", "start = [\"GFM\"]")], &["`NeuMF` starts from `GFM`", "did you mean `GMF`?"]);
     refuses(&[row("NeuMF", "start = [\"GMF\"]"), row("GMF", "")], &["no row above it is called so"]);
-    refuses(&[row("GMF", ""), row("NeuMF", "seeds = [1, 2]\nstart = [\"GMF\"]")], &["`NeuMF` has 2 runs and starts from `GMF`, which has 1"]);
+    refuses(
+        &[row("GMF", ""), row("NeuMF", "seeds = [1, 2]\nstart = [\"GMF\"]")],
+        &["`NeuMF` has 2 runs and starts from `GMF`, which has 1"],
+    );
 }
 
 #[test]

@@ -40,7 +40,28 @@ pub use slim::Slim;
 pub use svd_pp::SvdPp;
 
 use anyhow::Result;
+use rec_core::Registry;
 use rec_data::require;
+
+/// Adds the models of this crate.
+pub fn register(registry: &mut Registry) {
+    registry.fit::<Popularity>("popularity", "what most training rows have");
+    registry.fit::<ItemKnn>("item-knn", "items like those of the history");
+    registry.fit::<UserKnn>("user-knn", "items of the users most alike");
+    registry.fit::<Ease>("ease", "item–item linear model in closed form");
+    registry.fit::<Ials>("ials", "implicit alternating least squares");
+    registry.fit::<PureSvd>("pure-svd", "items by truncated singular vectors");
+    registry.fit::<Item2Vec>("item2vec", "skip-gram and CBOW over histories, as sets or in order");
+    registry.fit::<BprSgd>("bpr-sgd", "matrix factorisation, pairwise loss, one update a triple");
+    registry.fit::<LogisticMf>("logistic-mf", "matrix factorisation, logistic loss, one update a sample");
+    registry.fit::<BiasedMf>("biased-mf", "matrix factorisation with biases, for ratings");
+    registry.fit::<SvdPp>("svd-pp", "SVD++, for ratings");
+    registry.gradient::<Bpr>("bpr", "matrix factorisation, pairwise loss, mini-batches");
+    registry.gradient::<Gmf>("gmf", "matrix factorisation, weighted product, log loss");
+    registry.gradient::<Mlp>("mlp", "perceptron over a user's and an item's vector");
+    registry.gradient::<NeuMf>("neumf", "GMF and MLP joined in one prediction");
+    registry.fit::<Slim>("slim", "item–item linear model with few weights, by coordinate descent");
+}
 
 /// The longest vector that a config may ask for: more would be a slip of the keyboard.
 const LONGEST: usize = 65_536;

@@ -41,7 +41,26 @@ pub use wide_deep::WideDeep;
 pub use youtube_ranker::YoutubeRanker;
 
 use anyhow::Result;
+use rec_core::Registry;
 use rec_data::require;
+
+/// Adds the models of this crate.
+pub fn register(registry: &mut Registry) {
+    registry.fit::<Rate>("rate", "how often rows with a feature have the label");
+    registry.gradient::<Lr>("lr", "logistic regression over all features of a row");
+    registry.gradient::<Poly2>("poly2", "the same with a weight for every pair of features");
+    registry.gradient::<Fm>("fm", "factorisation machine: products of the fields' vectors");
+    registry.gradient::<FwFm>("fwfm", "the same, each pair of fields weighted");
+    registry.gradient::<Ffm>("ffm", "the same, a vector for each field that a feature meets");
+    registry.fit::<FfmSgd>("ffm-sgd", "FFM by one AdaGrad update a row, as libffm");
+    registry.gradient::<WideDeep>("wide-deep", "linear with declared crosses, beside a perceptron");
+    registry.gradient::<DeepFm>("deepfm", "factorisation machine beside a perceptron, vectors shared");
+    registry.gradient::<Dcn>("dcn", "cross layers beside a perceptron (DCNv2)");
+    registry.gradient::<AutoInt>("autoint", "self-attention among the fields of a row");
+    registry.gradient::<Din>("din", "past items weighted by the item asked about");
+    registry.gradient::<YoutubeRanker>("youtube-ranker", "perceptron whose odds are the expected watch time");
+    registry.gradient::<Bst>("bst", "transformer over past items and the item asked about");
+}
 
 /// What such a model answers when it is asked for scores of items.
 fn ranks_nothing<T>() -> Result<T> {

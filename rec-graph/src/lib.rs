@@ -20,7 +20,18 @@ pub use ultragcn::UltraGcn;
 pub use xsimgcl::XSimGcl;
 
 use anyhow::Result;
+use rec_core::Registry;
 use rec_data::require;
+
+/// Adds the models of this crate.
+pub fn register(registry: &mut Registry) {
+    registry.gradient::<LightGcn>("lightgcn", "vectors that move along the graph's edges as they are");
+    registry.gradient::<Gcn>("gcn", "graph convolutions with a transform and an activation");
+    registry.gradient::<Ngcf>("ngcf", "messages along edges that hold the product of both ends");
+    registry.gradient::<SimGcl>("simgcl", "LightGCN that knows its nodes again under noise");
+    registry.gradient::<UltraGcn>("ultragcn", "a weighted loss instead of propagation");
+    registry.gradient::<XSimGcl>("xsimgcl", "the same with one noisy pass");
+}
 
 /// The largest size that a config may ask for: more would be a slip of the keyboard.
 const LARGEST: usize = 65_536;

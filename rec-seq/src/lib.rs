@@ -59,7 +59,29 @@ pub use vsknn::Vsknn;
 pub use youtube_candidates::YoutubeCandidates;
 
 use anyhow::Result;
+use rec_core::Registry;
 use rec_data::require;
+
+/// Adds the models of this crate.
+pub fn register(registry: &mut Registry) {
+    registry.gradient::<Fpmc>("fpmc", "factorised Markov chain of the last item, plus matrix factorisation");
+    registry.gradient::<YoutubeCandidates>("youtube-candidates", "layers over the mean of a user's items, sampled softmax");
+    registry.gradient::<SasRec>("sasrec", "self-attention over a user's last items");
+    registry.gradient::<Cl4SRec>("cl4srec", "SASRec that tells users apart by two augmented views of each");
+    registry.gradient::<Bert4Rec>("bert4rec", "bidirectional self-attention that fills in masked items");
+    registry.fit::<SessionPopularity>("session-popularity", "what the session has most often, then what all have");
+    registry.fit::<AssociationRules>("association-rules", "what stands in a session with the last item");
+    registry.fit::<SequentialRules>("sequential-rules", "what comes after the last item, nearer ones more");
+    registry.fit::<MarkovChain>("markov-chain", "what comes right after the last item");
+    registry.fit::<ItemKnnLast>("item-knn-last", "items whose sessions are those of the last item");
+    registry.fit::<SessionKnn>("session-knn", "items of the sessions most alike");
+    registry.fit::<Vsknn>("vsknn", "items of the sessions most alike, late items weighing more");
+    registry.gradient::<Gru4Rec>("gru4rec", "recurrent network (GRU, LSTM, RNN) over sessions in parallel");
+    registry.gradient::<Narm>("narm", "GRU over a session with attention to its states");
+    registry.gradient::<Sqn>("sqn", "next-item prediction with a Q-learning head beside it");
+    registry.gradient::<Sac>("sac", "the same, the prediction's loss weighted by the learnt Q-values");
+    registry.gradient::<Reinforce>("reinforce", "policy gradient with off-policy and top-K correction");
+}
 
 /// The largest size that a config may ask for: more would be a slip of the keyboard.
 const LARGEST: usize = 65_536;

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use rec_ann::speed::Truth;
 use rec_ann::{IndexConfig, IndexKind, Metric, RawIds, VectorSet};
+use rec_core::section::{Origins, overlay, read_section_with};
 use rec_data::{Kind, problem, require};
 use toml::{Table, Value};
 
@@ -15,7 +16,6 @@ use crate::config::setting_of;
 use crate::environment::Environment;
 use crate::run_folder::{RunFolder, write_whole};
 use crate::runner::{Bench, device_name, learned_from};
-use crate::section::{Origins, overlay, read_section_with};
 use crate::vectors::RunVectors;
 
 /// Queries that are taken out of the vectors: at most so many, and at most one vector in ten.

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
+use rec_core::Registry;
 use rec_core::eval::Metric;
 use rec_data::{fail, require};
 
 use super::say;
-use crate::Registry;
 use crate::curves::{Course, Curves, LOSS, curves_page};
 use crate::run_folder::{RunFolder, write_whole};
 

@@ -20,13 +20,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use rec_core::Registry;
 use rec_core::device::{DeviceChoice, set_threads};
 use rec_core::shim::set_deterministic;
 use rec_core::train::Interrupt;
 use rec_data::dataset::Folders;
 use rec_data::{Kind, problem, require};
 
-use crate::Registry;
 use crate::runner::Bench;
 use rec_data::notes::note;
 
@@ -118,7 +118,7 @@ pub fn main_with(add: impl FnOnce(&mut Registry)) -> ExitCode {
     if let Some(code) = again_with_settings() {
         return code;
     }
-    let mut registry = Registry::of_workspace();
+    let mut registry = crate::models();
     add(&mut registry);
     // clap ends the process itself on --help (0) and on a wrong flag (2).
     let cli = Cli::parse();

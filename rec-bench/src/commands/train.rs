@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use rec_core::Registry;
 use rec_data::readers::delimited;
 use rec_data::require;
 use toml::Value;
 
 use super::{say, say_json};
-use crate::Registry;
 use crate::config::{Layers, annotated};
 use crate::runner::{Bench, keep_file, open_data};
 use crate::table;

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use rec_ann::IndexConfig;
+use rec_core::Registry;
+use rec_core::section::{Origins, overlay, read_section, read_section_with};
 use rec_data::problem::did_you_mean;
 use rec_data::readers::delimited;
 use rec_data::{fail, problem, require};
 use toml::{Table, Value};
 
 use crate::config::{Layers, RunConfig, setting_of};
-use crate::registry::Registry;
-use crate::section::{Origins, overlay, read_section, read_section_with};
 
 /// The name of the file in a pipeline's folder.
 pub const FILE: &str = "pipeline.toml";
@@ -164,7 +164,7 @@ mod tests {
         [index]\nkind = \"hnsw\"\nm = 8\n[candidates.model]\nname = \"bpr\"\n[ranker.model]\nname = \"fm\"\n[ranker.protocol]\nfields = [{ name = \"item\", from = \"item\" }]\n";
 
     fn of(text: &str) -> Result<PipelineConfig> {
-        PipelineConfig::of(text.parse().expect("TOML"), "file", &Registry::of_workspace())
+        PipelineConfig::of(text.parse().expect("TOML"), "file", &crate::models())
     }
 
     #[test]

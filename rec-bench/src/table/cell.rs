@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use rec_core::Registry;
 use rec_core::eval::Metric;
 use rec_core::protocol::JudgedBy;
 use rec_core::statistics::{Interval, by_user, over_seeds, over_users, standard_deviation};
@@ -11,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use super::queue::finished;
 use super::spec::Table;
-use crate::Registry;
 use crate::run_folder::read_per_user;
 
 /// Draws of a bootstrap interval over users.
@@ -266,7 +266,7 @@ mod tests {
             toml::from_str(&[head, &row("one", 8), &row("two", size)].concat()).expect("a table")
         };
         let nowhere = Path::new("no such folder");
-        let registry = Registry::of_workspace();
+        let registry = crate::models();
         let not_run = |size: usize| cells(nowhere, &table(size), &registry).expect("nothing to read");
         let mut before = not_run(16);
         for (cell, value) in before.iter_mut().zip([0.55, 0.7]) {

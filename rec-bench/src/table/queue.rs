@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rec_core::Registry;
 use rec_data::{Kind, fail};
 
 use super::spec::{Priority, Row, Table};
-use crate::Registry;
 use crate::config::{Origins, RunConfig};
 use crate::run_folder::{RunFolder, RunResult};
 use crate::runner::{Bench, open_data};
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(names(in_order(&table, |r| r.name == "from dear")), ["dear", "from dear"]);
         assert_eq!(names(in_order(&table, |r| r.priority <= Priority::Gate)), ["first", "cheap", "dear", "from dear", "slow", "from both"]);
 
-        let registry = Registry::of_workspace();
+        let registry = crate::models();
         let configs = |row: usize| table.rows[row].configs(&table, &registry).expect("fine configs");
         let root = Path::new("runs");
         for run in 0..2 {

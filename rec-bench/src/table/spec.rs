@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rec_core::Registry;
 use rec_core::eval::Metric;
 use rec_core::protocol::{Protocol, Selection};
 use rec_data::problem::did_you_mean;
@@ -10,7 +11,6 @@ use rec_data::view::Candidates;
 use rec_data::{fail, problem, require};
 use serde::{Deserialize, Serialize};
 
-use crate::Registry;
 use crate::config::{Layers, Origins, RunConfig};
 
 /// Published cells and the runs that answer them.
@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     fn every_row_of_every_shipped_table_is_a_run_that_can_start() {
-        let registry = Registry::of_workspace();
+        let registry = crate::models();
         for table in shipped().expect("tables") {
             for row in &table.rows {
                 let configs = row.configs(&table, &registry).unwrap_or_else(|e| panic!("{}, {}: {e:#}", table.id, row.name));

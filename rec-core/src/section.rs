@@ -49,7 +49,9 @@ pub fn read_section_with<T: DeserializeOwned>(section: &str, table: &Table, know
     })
 }
 
-pub(crate) fn overlay(under: &mut Table, over: &Table, prefix: &str, origin: &str, origins: &mut Origins) {
+/// Puts `over` on top of `under`: tables merge, other values are replaced, and `origins` notes that each came from `origin`. `prefix` is
+/// the path of `under`, empty at the top.
+pub fn overlay(under: &mut Table, over: &Table, prefix: &str, origin: &str, origins: &mut Origins) {
     for (key, value) in over {
         let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         match (under.get_mut(key), value) {
