@@ -19,6 +19,7 @@ mod online;
 mod pairs;
 pub mod popularity;
 pub mod pure_svd;
+pub mod rp3_beta;
 pub mod slim;
 pub mod svd_pp;
 mod tower;
@@ -36,6 +37,7 @@ pub use mlp::Mlp;
 pub use neumf::NeuMf;
 pub use popularity::Popularity;
 pub use pure_svd::PureSvd;
+pub use rp3_beta::Rp3Beta;
 pub use slim::Slim;
 pub use svd_pp::SvdPp;
 
@@ -48,6 +50,7 @@ pub fn register(registry: &mut Registry) {
     registry.fit::<Popularity>("popularity", "what most training rows have");
     registry.fit::<ItemKnn>("item-knn", "items like those of the history");
     registry.fit::<UserKnn>("user-knn", "items of the users most alike");
+    registry.fit::<Rp3Beta>("rp3-beta", "random walk of three steps, popular ends held back");
     registry.fit::<Ease>("ease", "item–item linear model in closed form");
     registry.fit::<Ials>("ials", "implicit alternating least squares");
     registry.fit::<PureSvd>("pure-svd", "items by truncated singular vectors");

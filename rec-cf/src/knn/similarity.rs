@@ -22,6 +22,8 @@ pub(super) struct Common {
     shrink: f64,
     norms: Vec<f64>,
     sizes: Vec<f64>,
+    /// What a common entry counts for in Σab, by column; ones where it is empty.
+    column_weights: Vec<f64>,
     /// n, Σab, Σa, Σb, Σa², Σb² for each other row; the last four for Pearson only.
     sums: Vec<[f64; 6]>,
     touched: Vec<u32>,
@@ -42,9 +44,15 @@ impl Common {
             shrink,
             norms: (0..matrix.num_rows()).map(|r| square(r).sqrt()).collect(),
             sizes: (0..matrix.num_rows()).map(|r| matrix.row(r).len() as f64).collect(),
+            column_weights: Vec::new(),
             sums: vec![[0.0; 6]; matrix.num_rows()],
             touched: Vec::new(),
         }
+    }
+
+    /// The same where an entry in column c counts `weights[c]` in Σab.
+    pub(super) fn weighing(self, weights: &[f64]) -> Self {
+        Self { column_weights: weights.to_vec(), ..self }
     }
 
     /// Rows with a positive similarity to the row with `columns` and `values` (empty: ones), most alike first, at most `k`, `except` left out.
@@ -52,6 +60,7 @@ impl Common {
         let value = |values: &[f32], at: usize| values.get(at).map_or(1.0, |&v| f64::from(v));
         for (at, &column) in columns.iter().enumerate() {
             let a = value(values, at);
+            let weight = self.column_weights.get(column as usize).copied().unwrap_or(1.0);
             let others = transposed.row_values(column as usize);
             for (place, &other) in transposed.row(column as usize).iter().enumerate() {
                 let b = value(others, place);
@@ -60,7 +69,7 @@ impl Common {
                     self.touched.push(other);
                 }
                 sums[0] += 1.0;
-                sums[1] += a * b;
+                sums[1] += weight * a * b;
                 if self.similarity == Similarity::Pearson {
                     sums[2] += a;
                     sums[3] += b;

@@ -1,9 +1,10 @@
-//! Popularity, EASE and SLIM.
+//! Popularity, EASE, SLIM and RP³β.
 
 use rec_cf::ease::EaseConfig;
 use rec_cf::popularity::PopularityConfig;
+use rec_cf::rp3_beta::Rp3BetaConfig;
 use rec_cf::slim::SlimConfig;
-use rec_cf::{Ease, Popularity, Slim};
+use rec_cf::{Ease, Popularity, Rp3Beta, Slim};
 
 use crate::data::{ITEMS, Matrix, USERS, assert_close, fitted, has, rated, scores, scores_of_new, solve, view};
 
@@ -100,5 +101,31 @@ fn slims_chosen_neighbours_are_the_nearest_by_cosine() {
         let speakers: Vec<usize> = weights.iter().enumerate().filter(|(_, row)| row[j] > 0.0).map(|(i, _)| i).collect();
         assert!(speakers.len() <= 3, "{j}: {speakers:?}");
         assert!(speakers.iter().all(|&i| cosine(i) >= all[2] - 1e-9), "{j}: {speakers:?}");
+    }
+}
+
+#[test]
+fn rp3_beta_walks_three_steps() {
+    let data = rated();
+    let has = has(&data);
+    let of_user = |u: usize| has[u].iter().filter(|&&x| x).count() as f64;
+    let of_item = |i: usize| (0..USERS).filter(|&u| has[u][i]).count() as f64;
+    for (alpha, beta, neighbours) in [(1.0, 0.0, 0), (1.0, 0.6, 3), (0.7, 0.3, 1000)] {
+        let weight = |i: usize, j: usize| {
+            let both = (0..USERS).filter(|&v| has[v][i] && has[v][j]);
+            let walked: f64 = both.map(|v| (1.0 / of_item(i)).powf(alpha) * (1.0 / of_user(v)).powf(alpha)).sum();
+            if i == j || walked == 0.0 { 0.0 } else { walked / of_item(j).powf(beta) }
+        };
+        let mut expected: Matrix = vec![vec![0.0; ITEMS]; USERS];
+        for i in 0..ITEMS {
+            let mut row: Vec<(usize, f64)> = (0..ITEMS).map(|j| (j, weight(i, j))).collect();
+            row.sort_by(|a, b| (b.1 as f32).total_cmp(&(a.1 as f32)).then(a.0.cmp(&b.0)));
+            row.truncate(if neighbours == 0 { ITEMS } else { neighbours });
+            for (_, out) in expected.iter_mut().enumerate().filter(|(u, _)| has[*u][i]) {
+                row.iter().for_each(|&(j, w)| out[j] += w);
+            }
+        }
+        let model: Rp3Beta = fitted(&Rp3BetaConfig { alpha, beta, neighbours }, &data, 1, 1);
+        assert_close(&scores(&model, &data), &expected, 1e-5, &format!("α = {alpha}, β = {beta}"));
     }
 }

@@ -77,7 +77,7 @@ fn item_knn_scores_by_the_nearest_of_all_pairs_of_items() {
     for data in [rated(), finely_rated()] {
         for (similarity, shrink, use_values, neighbours) in settings() {
             for normalize in [false, true] {
-                let config = ItemKnnConfig { similarity, neighbours, shrink, use_values, normalize };
+                let config = ItemKnnConfig { similarity, neighbours, shrink, use_values, normalize, ..ItemKnnConfig::default() };
                 let items = transposed(&by_user(&data, use_values));
                 let mut expected: Matrix = vec![vec![0.0; data.num_items()]; data.num_users()];
                 for (candidate, row) in items.iter().enumerate() {
@@ -92,6 +92,36 @@ fn item_knn_scores_by_the_nearest_of_all_pairs_of_items() {
             }
         }
     }
+}
+
+#[test]
+fn item_knn_weighs_users_and_takes_means_away_as_its_equations_say() {
+    let data = rated();
+    let users = by_user(&data, false);
+    let items = transposed(&users);
+    let size = |u: usize| users[u].iter().flatten().count() as f64;
+    let mean = |item: usize| items[item].iter().flatten().count() as f64 / USERS as f64;
+    let count = |item: &Row| item.iter().flatten().count() as f64;
+    for (inverse_user_sizes, item_means, neighbours) in [(true, false, 4), (false, true, 4), (true, true, 1000)] {
+        let of = |a: &Row, b: &Row| {
+            let common = (0..USERS).filter(|&u| a[u].is_some() && b[u].is_some());
+            common.map(|u| if inverse_user_sizes { 1.0 / size(u) } else { 1.0 }).sum::<f64>() / (count(a) * count(b)).sqrt()
+        };
+        let mut expected: Matrix = vec![vec![0.0; data.num_items()]; USERS];
+        for (candidate, row) in items.iter().enumerate() {
+            let near = nearest(row, &items, Some(candidate), neighbours, of);
+            for (u, out) in expected.iter_mut().enumerate() {
+                let taken = |item: usize| users[u][item].unwrap_or(0.0) - if item_means { mean(item) } else { 0.0 };
+                let sum: f64 = near.iter().map(|&(item, weight)| weight * taken(item)).sum();
+                out[candidate] = sum + if item_means { mean(candidate) } else { 0.0 };
+            }
+        }
+        let config = ItemKnnConfig { neighbours, inverse_user_sizes, item_means, ..ItemKnnConfig::default() };
+        let model: ItemKnn = fitted(&config, &data, 1, 1);
+        assert_close(&scores(&model, &data), &expected, 1e-5, &format!("{config:?}"));
+    }
+    let config = ItemKnnConfig { similarity: Similarity::Jaccard, inverse_user_sizes: true, ..ItemKnnConfig::default() };
+    assert!(config.check().expect_err("no cosine").to_string().contains("set `similarity = \"cosine\"`"));
 }
 
 #[test]

@@ -12,9 +12,10 @@ use rec_cf::logistic_mf::LogisticMfConfig;
 use rec_cf::mlp::MlpConfig;
 use rec_cf::neumf::NeuMfConfig;
 use rec_cf::pure_svd::PureSvdConfig;
+use rec_cf::rp3_beta::Rp3BetaConfig;
 use rec_cf::slim::SlimConfig;
 use rec_cf::{
-    BiasedMf, Bpr, BprSgd, Ease, Gmf, Ials, Item2Vec, ItemKnn, LogisticMf, Mlp, NeuMf, Popularity, PureSvd, Slim, SvdPp, UserKnn,
+    BiasedMf, Bpr, BprSgd, Ease, Gmf, Ials, Item2Vec, ItemKnn, LogisticMf, Mlp, NeuMf, Popularity, PureSvd, Rp3Beta, Slim, SvdPp, UserKnn,
 };
 use rec_core::rec_data::Kind;
 use rec_core::rec_data::batch::BatchOptions;
@@ -40,10 +41,11 @@ fn gradient<M: Model>(config: &M::Config, data: &Arc<TrainView>) -> Box<dyn Trai
 }
 
 /// Every model of this crate, with a trainer.
-const MODELS: [(&str, Make); 18] = [
+const MODELS: [(&str, Make); 19] = [
     ("popularity", |data| fit::<Popularity>(&Default::default(), data)),
+    ("rp3-beta", |data| fit::<Rp3Beta>(&Rp3BetaConfig { neighbours: 5, ..Rp3BetaConfig::default() }, data)),
     ("slim", |data| fit::<Slim>(&SlimConfig::default(), data)),
-    ("item-knn", |data| fit::<ItemKnn>(&ItemKnnConfig { neighbours: 5, ..ItemKnnConfig::default() }, data)),
+    ("item-knn", |data| fit::<ItemKnn>(&ItemKnnConfig { neighbours: 5, item_means: true, ..ItemKnnConfig::default() }, data)),
     ("user-knn", |data| fit::<UserKnn>(&UserKnnConfig { neighbours: 5, ..UserKnnConfig::default() }, data)),
     ("ease", |data| fit::<Ease>(&Default::default(), data)),
     ("ials", |data| fit::<Ials>(&IalsConfig { embedding_size: 6, ..IalsConfig::default() }, data)),
