@@ -14,7 +14,7 @@ use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::layers::{SparseLayer, numbers, square_sum};
+use crate::layers::{SparseLayer, loss_of_rows, numbers, square_sum};
 use crate::noise::Noise;
 use crate::{Activation, check_l2, check_rate, check_sizes, history};
 
@@ -83,9 +83,7 @@ impl Cdae {
     fn loss_of_all(&self, rows: &Csr, hidden: &Tensor) -> Result<(Tensor, Tensor)> {
         let all: Vec<u32> = (0..rows.num_columns() as u32).collect();
         let (weights, bias) = (self.items.rows(&all)?, self.item_bias.rows(&all)?);
-        let scores = hidden.f_linear(&weights, Some(&bias.f_squeeze_dim(1)?))?;
-        let entries = Arc::new(Pattern::of(rows));
-        let loss = self.config.loss.loss(&LossInput::Rows { scores: &scores, entries: &entries, values: None })?;
+        let loss = loss_of_rows(&self.config.loss, hidden, &weights, &bias.f_squeeze_dim(1)?, rows)?;
         Ok((loss, weights))
     }
 

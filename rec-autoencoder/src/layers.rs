@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use rec_core::full_bce::full_bce_loss;
+use rec_core::loss::{Loss, LossConfig, LossInput};
 use rec_core::scores::Factors;
 use rec_core::sparse::{Pattern, sum_rows};
 use rec_core::{Init, Params, Table};
@@ -80,6 +82,15 @@ impl Linear {
             item_bias: Some(numbers(&self.bias)?.into()),
         })
     }
+}
+
+/// The loss of all items as outputs, `weights`·`hidden` + `bias`, against `rows` of ones.
+pub(crate) fn loss_of_rows(loss: &LossConfig, hidden: &Tensor, weights: &Tensor, bias: &Tensor, rows: &Csr) -> Result<Tensor> {
+    if let LossConfig::WeightedBce { positive_weight } = *loss {
+        return full_bce_loss(hidden, weights, bias, rows, positive_weight);
+    }
+    let (scores, entries) = (hidden.f_linear(weights, Some(bias))?, Arc::new(Pattern::of(rows)));
+    loss.loss(&LossInput::Rows { scores: &scores, entries: &entries, values: None })
 }
 
 /// Σ of all squares.

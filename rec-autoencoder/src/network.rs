@@ -1,18 +1,15 @@
 //! The network that autoencoders over users' rows share.
 
-use std::sync::Arc;
-
 use anyhow::Result;
-use rec_core::loss::{Loss, LossConfig, LossInput};
+use rec_core::loss::LossConfig;
 use rec_core::model::{Users, Vectors};
 use rec_core::scores::Scores;
-use rec_core::sparse::Pattern;
 use rec_core::{Init, Params};
 use rec_data::csr::Csr;
 use rec_data::view::TrainView;
 use tch::{Device, Tensor};
 
-use crate::layers::{Linear, SparseLayer, numbers, square_sum};
+use crate::layers::{Linear, SparseLayer, loss_of_rows, numbers, square_sum};
 use crate::{Activation, history};
 
 /// What its sums go through, and what is minimised.
@@ -60,10 +57,8 @@ impl Network {
 
     /// The loss of `rows`, of which the network is shown `values`.
     pub fn loss(&self, rows: &Csr, values: Option<&Tensor>) -> Result<Tensor> {
-        let entries = Arc::new(Pattern::of(rows));
         let encoded = self.first.forward(rows, values)?;
-        let scores = self.output.forward(&self.rest(&encoded.sums)?)?;
-        let loss = self.objective.loss.loss(&LossInput::Rows { scores: &scores, entries: &entries, values: None })?;
+        let loss = loss_of_rows(&self.objective.loss, &self.rest(&encoded.sums)?, &self.output.weights, &self.output.bias, rows)?;
         if self.objective.l2 == 0.0 {
             return Ok(loss);
         }

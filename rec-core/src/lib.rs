@@ -9,6 +9,7 @@ pub mod distinct;
 pub mod dropout;
 pub mod eval;
 pub mod events;
+pub mod full_bce;
 pub mod full_softmax;
 pub mod gru_cell;
 pub mod gru_sequence;
