@@ -117,11 +117,16 @@ fn rp3_beta_walks_three_steps() {
             if i == j || walked == 0.0 { 0.0 } else { walked / of_item(j).powf(beta) }
         };
         let mut expected: Matrix = vec![vec![0.0; ITEMS]; USERS];
-        for i in 0..ITEMS {
-            let mut row: Vec<(usize, f64)> = (0..ITEMS).map(|j| (j, weight(i, j))).collect();
-            row.sort_by(|a, b| (b.1 as f32).total_cmp(&(a.1 as f32)).then(a.0.cmp(&b.0)));
-            row.truncate(if neighbours == 0 { ITEMS } else { neighbours });
-            for (_, out) in expected.iter_mut().enumerate().filter(|(u, _)| has[*u][i]) {
+        let rows: Vec<Vec<(usize, f64)>> = (0..ITEMS)
+            .map(|i| {
+                let mut row: Vec<(usize, f64)> = (0..ITEMS).map(|j| (j, weight(i, j))).collect();
+                row.sort_by(|a, b| (b.1 as f32).total_cmp(&(a.1 as f32)).then(a.0.cmp(&b.0)));
+                row.truncate(if neighbours == 0 { ITEMS } else { neighbours });
+                row
+            })
+            .collect();
+        for (out, has) in expected.iter_mut().zip(&has) {
+            for (row, _) in rows.iter().zip(has).filter(|(_, has)| **has) {
                 row.iter().for_each(|&(j, w)| out[j] += w);
             }
         }
