@@ -5,6 +5,7 @@
 pub mod biased_mf;
 pub mod bpr;
 pub mod bpr_sgd;
+mod common_users;
 pub mod ease;
 pub mod gmf;
 mod history;

@@ -2,7 +2,6 @@
 //! ACM Transactions on Interactive Intelligent Systems 7(1), 2017.
 
 use anyhow::Result;
-use rayon::prelude::*;
 use rec_core::events::Events;
 use rec_core::model::{Fit, ModelConfig, Score, Users};
 use rec_core::scores::Scores;
@@ -12,6 +11,7 @@ use rec_data::require;
 use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 
+use crate::common_users::common_users;
 use crate::history::sum_of_rows;
 
 /// Hyper-parameters. With `beta` 0 it is P³α, with `alpha` 1 RP³β.
@@ -35,7 +35,8 @@ impl Default for Rp3BetaConfig {
 impl ModelConfig for Rp3BetaConfig {
     fn check(&self) -> Result<()> {
         for (key, value) in [("alpha", self.alpha), ("beta", self.beta)] {
-            require!(value >= 0.0 && value.is_finite(), Usage, "`{key}` is {value}: it must be at least 0");
+            // Beyond it probabilities would round to 0.
+            require!((0.0..=10.0).contains(&value), Usage, "`{key}` is {value}: it must be at least 0 and at most 10");
         }
         Ok(())
     }
@@ -61,43 +62,21 @@ impl Fit for Rp3Beta {
     }
 
     fn epoch(&mut self, data: &TrainView, _: u64, _: &mut Events) -> Result<()> {
-        let (by_user, by_item, n) = (data.by_user(), data.by_item(), self.num_items);
+        let (by_user, by_item) = (data.by_user(), data.by_item());
         let Rp3BetaConfig { alpha, beta, neighbours } = self.config;
         let powers = |m: &Csr, exponent: f64| -> Vec<f64> { (0..m.num_rows()).map(|r| (m.row(r).len() as f64).powf(-exponent)).collect() };
         let (users, items, held_back) = (powers(by_user, alpha), powers(by_item, alpha), powers(by_item, beta));
-        let rows: Vec<Vec<(u32, f32)>> = (0..n)
-            .into_par_iter()
-            .map_init(
-                || (vec![0f64; n], Vec::new()),
-                |(sums, seen), item| {
-                    for &user in by_item.row(item) {
-                        for &other in by_user.row(user as usize) {
-                            if sums[other as usize] == 0.0 {
-                                seen.push(other);
-                            }
-                            sums[other as usize] += users[user as usize];
-                        }
-                    }
-                    let weight = |other: u32| (sums[other as usize] * items[item] * held_back[other as usize]) as f32;
-                    let mut row: Vec<(u32, f32)> =
-                        seen.iter().filter(|&&other| other as usize != item).map(|&other| (other, weight(other))).collect();
-                    if neighbours > 0 && row.len() > neighbours {
-                        row.select_nth_unstable_by(neighbours, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-                        row.truncate(neighbours);
-                    }
-                    row.sort_unstable_by_key(|entry| entry.0);
-                    seen.drain(..).for_each(|other| sums[other as usize] = 0.0);
-                    row
-                },
-            )
-            .collect();
-        let mut starts = vec![0];
-        starts.extend(rows.iter().scan(0, |end, row| {
-            *end += row.len();
-            Some(*end)
-        }));
-        let (columns, values) = rows.into_iter().flatten().unzip();
-        self.weights = Csr::from_parts(starts, columns, values, n);
+        let kept = |item: usize, common: Vec<(u32, f64)>| {
+            let weight = |(other, sum): (u32, f64)| (other, (sum * items[item] * held_back[other as usize]) as f32);
+            let mut row: Vec<(u32, f32)> = common.into_iter().map(weight).collect();
+            if neighbours > 0 && row.len() > neighbours {
+                row.select_nth_unstable_by(neighbours, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+                row.truncate(neighbours);
+                row.sort_unstable_by_key(|entry| entry.0);
+            }
+            row
+        };
+        self.weights = common_users(data, |user| users[user], kept);
         Ok(())
     }
 

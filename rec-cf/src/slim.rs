@@ -11,6 +11,7 @@ use rec_data::require;
 use rec_data::view::TrainView;
 use serde::{Deserialize, Serialize};
 
+use crate::common_users::common_users;
 use crate::history::sum_of_rows;
 
 /// Hyper-parameters. X is binary; λ are beside the sum of squared errors, halved, not its mean.
@@ -65,7 +66,8 @@ impl Fit for Slim {
     }
 
     fn epoch(&mut self, data: &TrainView, _: u64, _: &mut Events) -> Result<()> {
-        let gram = gram(data);
+        // XᵀX without its diagonal.
+        let gram = common_users(data, |_| 1.0, |_, common| common.into_iter().map(|(other, count)| (other, count as f32)).collect());
         let n = self.num_items;
         let degrees: Vec<f32> = (0..n).map(|i| data.by_item().row(i).len() as f32).collect();
         let columns: Vec<Vec<(u32, f32)>> =
@@ -91,37 +93,6 @@ impl Fit for Slim {
         self.weights = from.csr("weights", Some(self.num_items), self.num_items)?;
         Ok(())
     }
-}
-
-/// XᵀX without its diagonal: users that two items have in common.
-fn gram(data: &TrainView) -> Csr {
-    let (by_item, by_user) = (data.by_item(), data.by_user());
-    let n = data.num_items();
-    let rows: Vec<Vec<(u32, f32)>> = (0..n)
-        .into_par_iter()
-        .map_init(
-            || (vec![0f32; n], Vec::new()),
-            |(counts, seen), item| {
-                for &user in by_item.row(item) {
-                    for &other in by_user.row(user as usize) {
-                        if counts[other as usize] == 0.0 {
-                            seen.push(other);
-                        }
-                        counts[other as usize] += 1.0;
-                    }
-                }
-                seen.sort_unstable();
-                let row = seen.iter().filter(|&&other| other as usize != item).map(|&other| (other, counts[other as usize])).collect();
-                seen.drain(..).for_each(|other| counts[other as usize] = 0.0);
-                row
-            },
-        )
-        .collect();
-    let of = |pick: &dyn Fn(usize, &(u32, f32)) -> u32| -> Vec<u32> {
-        rows.iter().enumerate().flat_map(|(row, entries)| entries.iter().map(move |entry| pick(row, entry))).collect()
-    };
-    let values: Vec<f32> = rows.iter().flatten().map(|entry| entry.1).collect();
-    Csr::from_coordinates(n, n, &of(&|row, _| row as u32), &of(&|_, entry| entry.0), &values)
 }
 
 /// What one item's column is fitted in.

@@ -5,6 +5,7 @@ use rec_cf::popularity::PopularityConfig;
 use rec_cf::rp3_beta::Rp3BetaConfig;
 use rec_cf::slim::SlimConfig;
 use rec_cf::{Ease, Popularity, Rp3Beta, Slim};
+use rec_core::ModelConfig;
 
 use crate::data::{ITEMS, Matrix, USERS, assert_close, fitted, has, rated, scores, scores_of_new, solve, view};
 
@@ -132,5 +133,8 @@ fn rp3_beta_walks_three_steps() {
         }
         let model: Rp3Beta = fitted(&Rp3BetaConfig { alpha, beta, neighbours }, &data, 1, 1);
         assert_close(&scores(&model, &data), &expected, 1e-5, &format!("α = {alpha}, β = {beta}"));
+    }
+    for wrong in [Rp3BetaConfig { alpha: -0.1, ..Rp3BetaConfig::default() }, Rp3BetaConfig { beta: f64::NAN, ..Rp3BetaConfig::default() }] {
+        assert!(wrong.check().expect_err("out of range").to_string().contains("at least 0 and at most 10"));
     }
 }
